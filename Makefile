@@ -1,0 +1,76 @@
+# Winnow: set up, show, test. `make` alone lists the targets.
+#   PYTHON  the interpreter for both environments, 3.11 or newer    make test PYTHON=/usr/bin/python3.11
+#   TORCH   what pip shall install as torch                         make venv TORCH=torch==2.13.0
+#   ONESHOT=1  `make demo` ends by itself
+
+PYTHON ?= python3.11
+TORCH ?= torch
+LABEL_STUDIO_VERSION := 1.23.2
+
+BIN := .venv/bin
+LS_BIN := .venv-label-studio/bin
+# Doubly quiet: only errors are shown, not the notes about every folder that pip looked into.
+PIP_INSTALL := -m pip -q -q --no-input --disable-pip-version-check install
+
+.DEFAULT_GOAL := help
+.PHONY: help venv label-studio demo-files chromium demo test lint format screenshots clean distclean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+# $(1): the environment's folder. What a failed attempt leaves behind is removed, or the next one would take it for whole.
+define create
+	@test -x $(1)/bin/pip || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "$(PYTHON): no Python 3.11 or newer; install python3.11 and python3.11-venv, or: make PYTHON=/path/to/python" >&2; exit 2; }
+	@test -x $(1)/bin/pip || $(PYTHON) -m venv $(1) >/dev/null || { rm -rf $(1); \
+	  echo "$(PYTHON) -m venv failed; install python3.11-venv, or: make PYTHON=/path/to/python" >&2; exit 2; }
+endef
+
+venv: .venv/.stamp ## Winnow and its tools in .venv
+.venv/.stamp: pyproject.toml
+	$(call create,.venv)
+	@echo "installing Winnow into .venv ($(TORCH) takes some minutes)"
+	@$(BIN)/python $(PIP_INSTALL) "$(TORCH)" -e ".[dev]"
+	@# The index's label-studio-ml 1.0.9 pins a Flask of 2020; it runs beside today's when its own pins are left aside.
+	@$(BIN)/python $(PIP_INSTALL) --no-deps label-studio-ml==1.0.9 label-studio-tools==0.0.4 appdirs==1.4.4 colorama==0.4.6
+	@touch $@
+
+LS_STAMP := .venv-label-studio/.stamp-$(LABEL_STUDIO_VERSION)
+label-studio: $(LS_STAMP) ## Label Studio in .venv-label-studio, with its own pins
+$(LS_STAMP):
+	$(call create,.venv-label-studio)
+	@echo "installing Label Studio $(LABEL_STUDIO_VERSION) into .venv-label-studio (1 GB)"
+	@$(LS_BIN)/python $(PIP_INSTALL) label-studio==$(LABEL_STUDIO_VERSION)
+	@touch $@
+
+demo-files: venv
+	@$(BIN)/python -m trainer.demo.wheels .demo
+
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
+	  echo "no Chromium for the browser tests; install it: apt-get install chromium" >&2; exit 2; }
+
+demo: venv label-studio ## the whole loop with real parts; stays up until Ctrl-C
+	@$(BIN)/winnow demo $(if $(ONESHOT),--oneshot)
+
+test: venv label-studio demo-files chromium ## every test: unit, integration, browser
+	@$(BIN)/python -m pytest
+
+lint: venv ## ruff and mypy --strict
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: venv ## let ruff rewrite what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+screenshots: venv label-studio demo-files chromium ## the browser tests alone; their pictures are in tests/output
+	@$(BIN)/python -m pytest tests/browser
+
+clean: ## remove caches and what the tests left
+	@rm -rf build dist tests/output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+
+distclean: clean ## ... and both environments and all that the demo fetched and made
+	@rm -rf .venv .venv-label-studio .demo demo-result.json

@@ -1,0 +1,1 @@
+"""What codes mean, and how Label Studio shows them."""

@@ -1,0 +1,89 @@
+"""Every error that Winnow raises on purpose.
+
+    WinnowError                 one line for a person: what is wrong, and how to mend it
+    ├── ConfigError             a YAML or CSV file, or a setting, says something that cannot be
+    │   ├── CodebookError       ... a codebook
+    │   └── LabelConfigError    ... a Label Studio label config that Winnow cannot read
+    ├── WireError               JSON from Label Studio that has not the expected shape
+    ├── LabelStudioError        Label Studio refused, failed or is away
+    ├── QueueError              Redis is away or refuses
+    ├── ModelError              model files are missing or do not load
+    ├── AdapterError            an adapter is missing, damaged, or does not fit base or codebook
+    ├── TrainingError           a fine-tuning round cannot start or cannot end
+    └── EnvironmentFault        a port in use, a missing program, a Python too old
+
+Errors of other libraries are wrapped where they enter. The command line prints the message and exits with 2.
+"""
+
+from __future__ import annotations
+
+
+class WinnowError(Exception):
+    """Root of the tree. ``str(error)`` is one line, fit to be shown to a user: what is wrong and the remedy."""
+
+    code = "error"
+
+
+class ConfigError(WinnowError):
+    """A configuration file or setting is not valid."""
+
+    code = "config"
+
+
+class CodebookError(ConfigError):
+    """A codebook is not valid, or does not match the project it is used with."""
+
+    code = "codebook"
+
+
+class LabelConfigError(ConfigError):
+    """A label config XML that Winnow cannot read."""
+
+    code = "label-config"
+
+
+class WireError(WinnowError):
+    """JSON from Label Studio that has not the expected shape."""
+
+    code = "wire"
+
+
+class LabelStudioError(WinnowError):
+    """Label Studio refused a request, failed, or cannot be reached."""
+
+    code = "label-studio"
+
+
+class QueueError(WinnowError):
+    """Redis cannot be reached or refuses."""
+
+    code = "queue"
+
+
+class ModelError(WinnowError):
+    """Model files are missing or cannot be loaded."""
+
+    code = "model"
+
+
+class AdapterError(WinnowError):
+    """An adapter is missing, damaged, or does not fit the base model or the codebook."""
+
+    code = "adapter"
+
+
+class TrainingError(WinnowError):
+    """A fine-tuning round cannot start or cannot end."""
+
+    code = "training"
+
+
+class EnvironmentFault(WinnowError):
+    """The machine lacks something: a free port, a program, a Python version."""
+
+    code = "environment"
+
+
+def reason(error: BaseException) -> str:
+    """The first line of another library's error, or its class where it says nothing: fit for a message of one line."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

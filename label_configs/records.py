@@ -1,0 +1,129 @@
+"""The records that flow through Winnow: document, proposal, candidate, decision, verified example.
+
+All are frozen. What a coder keeps or rejects, and a model gives a probability to, is a *label*: a code, or one level of
+a code in a graded codebook. Labels are named by their keys (``earn``, ``happiness:high``); ``Codebook.labels`` lists them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text to be coded. ``id`` is the team's own identifier; ``task_id`` is Label Studio's, once imported."""
+
+    id: str
+    text: str
+    task_id: int | None = None
+
+    @property
+    def digest(self) -> str:
+        """First 32 hexadecimal digits of the SHA-256 of the text: equal texts share their proposals."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredLabel:
+    """A label's key and its probability in [0, 1] under one source."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What one source says about one document: every label with a probability, most probable first.
+
+    ``source`` is the name in winnow.yaml, ``version`` is ``model/prompt@adapter-id``. ``tokens`` counts the tokens that
+    were computed for this document (what documents share is not counted again); ``seconds`` is its share of the
+    device's time.
+    """
+
+    document_id: str
+    source: str
+    version: str
+    labels: tuple[ScoredLabel, ...]
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Proposer:
+    """One source's support for a candidate. ``rank`` counts from 1 among that source's labels."""
+
+    source: str
+    version: str
+    probability: float
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A label that the coder is asked to judge, with the sources that proposed it and their mean probability."""
+
+    label: str
+    probability: float
+    proposers: tuple[Proposer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateSet:
+    """The candidates of one document in the order shown; ``version`` names the inputs that they were made from."""
+
+    document_id: str
+    version: str
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one coder decided on one document in one annotation.
+
+    ``kept`` and ``rejected`` are among the candidates shown, ``missed`` was added by the coder. ``labels`` is what holds
+    in the coder's view: kept and missed. ``unresolved`` says why the decision cannot be used (no sole survivor where
+    exactly one code may hold, ...), empty when it can. ``untouched``: submitted as it was shown. ``seconds`` is Label
+    Studio's lead time, None when it did not say. ``shown`` is the candidate set as the coder saw it, None where the
+    annotation carries no record of it (imported, or made without Winnow).
+    """
+
+    document_id: str
+    task_id: int
+    annotation_id: int
+    coder: str
+    form: str
+    kept: tuple[str, ...] = ()
+    rejected: tuple[str, ...] = ()
+    missed: tuple[str, ...] = ()
+    unsure: bool = False
+    skipped: bool = False
+    unresolved: str = ""
+    untouched: bool = False
+    ground_truth: bool = False
+    seconds: float | None = None
+    shown: CandidateSet | None = None
+    updated_at: datetime | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Keys of the labels that hold according to this coder."""
+        return self.kept + self.missed
+
+    @property
+    def verified(self) -> bool:
+        """Whether the decision can be trained on or judged against."""
+        return not (self.skipped or self.unresolved or self.unsure)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedExample:
+    """A document with the labels that its coders agreed on."""
+
+    document_id: str
+    text: str
+    labels: tuple[str, ...]
+    coders: tuple[str, ...]
+    holdout: bool
+    task_id: int | None = None

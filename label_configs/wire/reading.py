@@ -1,0 +1,199 @@
+"""Label Studio's JSON to records: documents, decisions, and the sources' proposals."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from label_configs.codebook import Codebook, Kind
+from label_configs.errors import WireError
+from label_configs.forms import CONTROLS, FLAG_NAME, MISSING, SHOWN_NAME, UNSURE, ReviewForm
+from label_configs.records import CandidateSet, Decision, Document, Proposal
+from label_configs.wire.shown import PROPOSAL_KEY, candidates_from_text, proposal_from_json
+from label_configs.wire.writing import JsonObject, ticked_at_first
+
+
+def document(task: JsonObject, *, text_key: str = "text") -> Document:
+    """A task's document; raises WireError when it has no text under ``text_key``.
+
+    Tasks that Winnow did not import have no ``document_id``: Label Studio's own id stands in as ``task-<id>``.
+    """
+    task_id = _task_id(task)
+    data = task.get("data")
+    text = data.get(text_key) if isinstance(data, dict) else None
+    if not isinstance(data, dict) or not isinstance(text, str):
+        raise WireError(f"task {task_id}: data.{text_key} is not a text; set the task's text or the project's text key")
+    named = data.get("document_id")
+    return Document(f"task-{task_id}" if named in (None, "") else str(named), text, task_id)
+
+
+def decisions(task: JsonObject, codebook: Codebook, form: ReviewForm, *, text_key: str = "text") -> list[Decision]:
+    """Every submitted or skipped annotation of an exported task as a decision, oldest first; drafts do not count."""
+    coded = document(task, text_key=text_key)
+    annotations = task.get("annotations") or []
+    if not isinstance(annotations, list) or not all(isinstance(one, dict) for one in annotations):
+        raise WireError(f"task {coded.task_id}: annotations is not a list of objects; export it as JSON")
+    made = [_decision(annotation, coded, _task_id(task), codebook, form) for annotation in annotations]
+    return sorted(made, key=lambda decision: decision.annotation_id)
+
+
+def proposals(task: JsonObject) -> list[Proposal]:
+    """What the sources proposed for a task, read from its predictions; the latest of each source and version."""
+    latest: dict[tuple[str, str], Proposal] = {}
+    predictions = [one for one in task.get("predictions") or [] if isinstance(one, dict)]
+    for prediction in sorted(predictions, key=lambda one: int(one.get("id") or 0)):
+        for item in _items(prediction.get("result")):
+            meta = item.get("meta")
+            if isinstance(meta, dict) and PROPOSAL_KEY in meta:
+                proposal = proposal_from_json(meta[PROPOSAL_KEY])
+                latest[proposal.source, proposal.version] = proposal
+    return list(latest.values())
+
+
+def _decision(annotation: JsonObject, coded: Document, task_id: int, codebook: Codebook, form: ReviewForm) -> Decision:
+    annotation_id = annotation.get("id")
+    if not isinstance(annotation_id, int):
+        raise WireError(f"task {task_id}: an annotation has no id; export the task anew")
+    items = _items(annotation.get("result"))
+    shown = _shown(items, annotation)
+    skipped = bool(annotation.get("was_cancelled"))
+    review = _Review(codebook, form, shown, _ticks(items))
+    lead_time = annotation.get("lead_time")
+    return Decision(
+        document_id=coded.id,
+        task_id=task_id,
+        annotation_id=annotation_id,
+        coder=_coder(annotation.get("completed_by")),
+        form=form.value,
+        kept=() if skipped else review.kept,
+        rejected=() if skipped else review.rejected,
+        missed=() if skipped else review.missed,
+        unsure=review.unsure,
+        skipped=skipped,
+        unresolved="" if skipped else review.unresolved(),
+        untouched=not skipped and review.untouched(),
+        ground_truth=bool(annotation.get("ground_truth")),
+        seconds=float(lead_time) if isinstance(lead_time, int | float) else None,
+        shown=shown,
+        updated_at=_time(annotation.get("updated_at")),
+    )
+
+
+class _Review:
+    """What the ticks of one annotation say."""
+
+    def __init__(
+        self, codebook: Codebook, form: ReviewForm, shown: CandidateSet | None, ticks: dict[str, tuple[str, ...]]
+    ) -> None:
+        self._codebook, self._form, self._shown, self._ticks = codebook, form, shown, ticks
+        controls = CONTROLS[form]
+        known = set(codebook.label_keys)
+        candidates = tuple(one.label for one in shown.candidates) if shown else ()
+        in_candidates = ticks.get(controls.candidates or "", ())
+        in_codebook = ticks.get(controls.codebook, ())
+        self._added = tuple(label for label in in_codebook if label in known)
+        self._candidates = candidates
+        self._flags = ticks.get(FLAG_NAME, ())
+        self.unsure = UNSURE in self._flags
+        self._unknown = sorted({*in_candidates, *in_codebook, *candidates} - known)
+        if form is ReviewForm.REJECT:
+            ticked_wrong = set(in_candidates)
+            # A code chosen from the codebook is the answer: every other candidate is wrong, ticked or not.
+            holds = set(self._added) or set(candidates) - ticked_wrong
+        else:
+            holds = {*in_candidates, *self._added}
+        order = candidates or in_candidates if form is not ReviewForm.REJECT else candidates
+        self.kept = tuple(label for label in order if label in holds and label in known)
+        self.rejected = tuple(label for label in candidates if label not in holds)
+        self.missed = tuple(label for label in codebook.label_keys if label in holds and label not in self.kept)
+
+    def unresolved(self) -> str:
+        """Why the decision cannot be used, empty when it can."""
+        labels = self.kept + self.missed
+        if self._unknown:
+            return f"{', '.join(self._unknown)}: not in codebook {self._codebook.name}"
+        if self._form is ReviewForm.REJECT and not self._added:
+            if self._shown is None:
+                return "no record of the candidates shown, and no code chosen instead"
+            if not labels:
+                what = "every candidate is rejected" if self._candidates else "no candidate was shown"
+                return f"{what}, and no code chosen instead"
+        if self._form is ReviewForm.REJECT:
+            both = set(self._ticks.get("reject", ())) & set(self._added)
+            if both:
+                return f"{', '.join(sorted(both))}: rejected and chosen at once"
+        if MISSING in self._flags and not self._added:
+            return "a code is said to be missing, but none is named"
+        return _why_not_together(self._codebook, labels)
+
+    def untouched(self) -> bool:
+        """Whether it was submitted as it was shown."""
+        if self._shown is None or not self._candidates or self._unknown:
+            return False
+        controls = CONTROLS[self._form]
+        first = controls.candidates or controls.codebook
+        now = {name: set(labels) for name, labels in self._ticks.items() if labels}
+        at_first = set(ticked_at_first(self._codebook, self._shown, self._form))
+        return now == ({first: at_first} if at_first else {})
+
+
+def _why_not_together(codebook: Codebook, labels: tuple[str, ...]) -> str:
+    """Why these labels cannot all hold for one document, empty when they can."""
+    if codebook.kind is Kind.EXCLUSIVE:
+        if len(labels) == 1:
+            return ""
+        return f"{len(labels)} codes are left where exactly one holds" if labels else "no code is left"
+    codes = [codebook.label(label).code for label in labels]
+    if twice := sorted({code for code in codes if codes.count(code) > 1}):
+        return f"{', '.join(twice)}: several levels of one code"
+    if codebook.max_codes is not None and len(labels) > codebook.max_codes:
+        return f"{len(labels)} codes where at most {codebook.max_codes} may hold"
+    return ""
+
+
+def _items(result: Any) -> list[JsonObject]:
+    return [item for item in result if isinstance(item, dict)] if isinstance(result, list) else []
+
+
+def _ticks(items: list[JsonObject]) -> dict[str, tuple[str, ...]]:
+    """The choices of each control. Of two results for one control Label Studio shows the last, so it counts."""
+    ticks = {}
+    for item in items:
+        value = item.get("value")
+        choices = value.get("choices") if isinstance(value, dict) else None
+        if isinstance(choices, list):
+            ticks[str(item.get("from_name"))] = tuple(dict.fromkeys(str(choice) for choice in choices))
+    return ticks
+
+
+def _shown(items: list[JsonObject], annotation: JsonObject) -> CandidateSet | None:
+    """The record of what was shown, from the annotation or else from its snapshot of the prediction."""
+    snapshot = annotation.get("prediction")
+    earlier = _items(snapshot.get("result")) if isinstance(snapshot, dict) else []
+    for item in [*reversed(items), *earlier]:
+        value = item.get("value")
+        texts = value.get("text") if isinstance(value, dict) else None
+        if item.get("from_name") == SHOWN_NAME and isinstance(texts, str | list) and texts:
+            return candidates_from_text(texts if isinstance(texts, str) else str(texts[-1]))
+    return None
+
+
+def _coder(completed_by: Any) -> str:
+    """A coder's identifier: Label Studio's user id, which an export gives bare or within the user."""
+    if isinstance(completed_by, dict):
+        completed_by = completed_by.get("id")
+    return "" if completed_by is None else str(completed_by)
+
+
+def _time(text: Any) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def _task_id(task: JsonObject) -> int:
+    task_id = task.get("id")
+    if not isinstance(task_id, int) or isinstance(task_id, bool):
+        raise WireError(f"task: id {task_id!r} is not a number; pass whole tasks as Label Studio exports them")
+    return task_id

@@ -1,0 +1,1 @@
+"""Proposing codes and serving them to Label Studio."""

@@ -1,0 +1,168 @@
+"""The web process: a Flask application that never loads torch.
+
+| route | called by | answers |
+|---|---|---|
+| GET /health | anyone | that the process is up |
+| POST /setup | Label Studio | the review prediction's version |
+| POST /predict | Label Studio | review predictions, as far as they are ready before the deadline |
+| POST /webhook | Label Studio | at once, having noted that something changed |
+| GET /versions | Label Studio | versions in force, per project |
+| GET /metrics | Prometheus | queues and progress |
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from flask import Blueprint, Flask, Response, current_app, jsonify, request
+from redis import Redis
+from werkzeug.exceptions import BadRequest, HTTPException, Unauthorized
+
+from label_configs.errors import ConfigError, LabelStudioError, QueueError, WinnowError, WireError
+from ml_backend import queue
+from ml_backend.events import Change, parse_event, parse_project_id
+from ml_backend.experiment import load_project, registered
+from ml_backend.metrics import render_metrics
+from ml_backend.predicting import predict
+from ml_backend.proposing import Plan
+from ml_backend.settings import Settings
+
+log = logging.getLogger(__name__)
+
+MAX_BODY = 64 * 1024 * 1024  # bytes; 2,000 whole tasks were seen in 4 MB
+ROUND_JOB = "trainer.jobs.run_round"
+STATUS = {ConfigError: 404, WireError: 400, QueueError: 503, LabelStudioError: 502}
+
+
+def create_app(settings: Settings, redis: Redis, blueprints: Iterable[Blueprint] = ()) -> Flask:
+    """The application. ``settings`` must hold the secrets (``with_secrets``); ``blueprints`` are further pages."""
+    app = Flask("winnow", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.extensions["winnow"] = (settings, redis)
+    app.before_request(_authenticate)
+    app.register_error_handler(Exception, _error)
+    for rule, view, methods in ROUTES:
+        app.add_url_rule(rule, view_func=view, methods=methods)
+    for blueprint in blueprints:
+        app.register_blueprint(blueprint)
+    return app
+
+
+def _parts() -> tuple[Settings, Redis]:
+    settings, redis = current_app.extensions["winnow"]
+    return settings, redis
+
+
+def _authenticate() -> None:
+    """Basic authentication, or on /webhook the bearer token; compared in constant time."""
+    if request.path == "/health":
+        return
+    settings, _ = _parts()
+    assert settings.password
+    assert settings.webhook_token
+    sent = request.authorization
+    if sent is not None and sent.type == "bearer" and request.path == "/webhook":
+        if _same(sent.token, settings.webhook_token.get_secret_value()):
+            return
+    elif sent is not None and sent.type == "basic":
+        right_name = _same(sent.username, settings.username)
+        if _same(sent.password, settings.password.get_secret_value()) and right_name:
+            return
+    raise Unauthorized("user name and password, or on /webhook the bearer token, are missing or wrong")
+
+
+def _same(sent: str | None, expected: str) -> bool:
+    return hmac.compare_digest((sent or "").encode(), expected.encode())
+
+
+def _error(error: Exception) -> Response:
+    """Every error in one JSON shape, without a traceback; unexpected ones are logged with theirs."""
+    if isinstance(error, HTTPException):
+        status, code, message = error.code or 500, error.name.lower().replace(" ", "-"), error.description or ""
+    elif isinstance(error, WinnowError):
+        status = next((s for kind, s in STATUS.items() if isinstance(error, kind)), 500)
+        code, message = error.code, str(error)
+    else:
+        log.error("%s %s failed", request.method, request.path, exc_info=error)
+        status, code, message = 500, "internal", "an unexpected error; the log of the web process has it"
+    answer = jsonify({"error": {"code": code, "message": message}})
+    answer.status_code = status
+    if status == 401:
+        answer.headers["WWW-Authenticate"] = 'Basic realm="Winnow"'
+    return answer
+
+
+def _body() -> dict[str, Any]:
+    try:
+        body = request.get_json()
+    except RecursionError:
+        raise BadRequest("the JSON is nested too deeply") from None
+    if not isinstance(body, dict):
+        raise BadRequest("the body must be a JSON object")
+    return body
+
+
+def health() -> Response:
+    """That the process is up; nothing about it."""
+    return jsonify({"status": "UP", "model_class": "Winnow"})
+
+
+def setup() -> Response:
+    """The version that a prediction must have for Label Studio not to ask again. Loads nothing."""
+    settings, _ = _parts()
+    project_id = parse_project_id(_body().get("project"), "setup")
+    return jsonify({"model_version": Plan.of(load_project(settings.home, project_id)).version})
+
+
+def predict_route() -> Response:
+    """Review predictions for the tasks in the body, one list for each task."""
+    settings, redis = _parts()
+    body = _body()
+    tasks = body.get("tasks")
+    if not isinstance(tasks, list) or not all(isinstance(t, dict) for t in tasks):
+        raise WireError("predict: field 'tasks' must be a list of tasks")
+    project = load_project(settings.home, parse_project_id(body.get("project"), "predict"))
+    results = predict(redis, project, tasks, chunk=settings.chunk_documents, deadline=settings.predict_deadline_seconds)
+    return jsonify({"results": results, "model_version": Plan.of(project).version})
+
+
+def webhook() -> Response:
+    """Notes the change and answers; counting happens elsewhere, from Label Studio itself."""
+    settings, redis = _parts()
+    event = parse_event(_body())
+    log.info("webhook: project %s: %s", event.project_id, event.change.value)
+    if event.project_id in registered(settings.home):
+        if event.change is Change.TRAIN:
+            queue.enqueue(redis, queue.TRAIN, ROUND_JOB, [event.project_id],
+                          job_id=f"round-{event.project_id}", timeout=queue.TRAIN_TIMEOUT)  # fmt: skip
+        elif event.change is Change.ANNOTATIONS:
+            queue.mark_changed(redis, event.project_id)
+    return jsonify({"status": "noted"})
+
+
+def versions() -> Response:
+    """Versions in force: the review prediction's and each source's, per registered project."""
+    settings, _ = _parts()
+    plans = [Plan.of(load_project(settings.home, i)) for i in registered(settings.home)]
+    projects = {str(p.project.id): {"review": p.version, "sources": dict(p.names)} for p in plans}
+    return jsonify({"versions": [p.version for p in plans], "projects": projects})
+
+
+def metrics() -> Response:
+    """Prometheus' text format."""
+    settings, redis = _parts()
+    text, content_type = render_metrics(redis, registered(settings.home))
+    return Response(text, content_type=content_type)
+
+
+ROUTES: Sequence[tuple[str, Callable[[], Response], list[str]]] = (
+    ("/health", health, ["GET"]),
+    ("/setup", setup, ["POST"]),
+    ("/predict", predict_route, ["POST"]),
+    ("/webhook", webhook, ["POST"]),
+    ("/versions", versions, ["GET"]),
+    ("/metrics", metrics, ["GET"]),
+)

@@ -1,0 +1,72 @@
+"""What the machine offers a model. Facts are passed in, so that choices for a GPU are tested without one."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFacts:
+    """A device: ``kind`` is cpu, cuda or mps; ``memory`` in bytes; ``bf16`` whether it computes in bfloat16 natively."""
+
+    kind: str
+    name: str
+    memory: int
+    bf16: bool
+    count: int = 1
+
+    @property
+    def dtype_name(self) -> str:
+        """The floating-point type for inference: half precision on a GPU, float32 on a CPU."""
+        if self.kind == "cuda":
+            return "bfloat16" if self.bf16 else "float16"
+        return "float32"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """``dtype_name`` as torch knows it."""
+        import torch
+
+        return {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}[self.dtype_name]
+
+    @property
+    def token_budget(self) -> int:
+        """Tokens of one forward pass. A CPU gains nothing from large batches; a GPU is filled by memory."""
+        return 2048 if self.kind == "cpu" else max(4096, self.memory // (1 << 20))
+
+
+def device_facts() -> DeviceFacts:
+    """Facts of this process's device. Imports torch."""
+    import torch
+
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        return DeviceFacts(
+            "cuda", properties.name, properties.total_memory, torch.cuda.is_bf16_supported(), torch.cuda.device_count()
+        )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return DeviceFacts("cpu", "cpu", memory, _cpu_has_bf16())
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies matrices in bfloat16 (AVX-512 BF16 or AMX), as far as this torch can tell."""
+    import torch
+
+    ask = getattr(torch.cpu, "get_capabilities", dict)
+    capabilities = ask()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def set_threads(threads: int | None) -> int:
+    """Let torch use ``threads`` CPU threads, or as many as this process may run on; returns the number."""
+    import torch
+
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    number = threads or available
+    torch.set_num_threads(number)
+    return number

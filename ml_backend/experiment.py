@@ -1,0 +1,222 @@
+"""The experiment, one ``winnow.yaml``: codebook, sources, candidates, review form, training.
+
+Parsed to frozen dataclasses; unknown keys are refused with their line and the nearest valid key. ``winnow init`` keeps a
+copy with absolute paths beside each project (``home/projects/<id>/winnow.yaml``), so that workers need no other file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from label_configs.codebook import Codebook, dump_codebook, load_codebook
+from label_configs.errors import ConfigError
+from label_configs.render import ReviewForm, default_form
+from label_configs.strictyaml import build, load_yaml
+
+ADAPTER_SOURCE = "adapter"
+
+
+class SourceKind(StrEnum):
+    """How a source arrives at its probabilities."""
+
+    CAUSAL = "causal"
+    SIMILARITY = "similarity"
+    ADAPTER = "adapter"
+    FAKE = "fake"
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """One source: a model with a prompt.
+
+    ``model`` is a folder (starting with ``/``, ``./``, ``../`` or ``~``) or a name on the Hugging Face hub;
+    ``max_document_tokens`` is where longer documents lose their middle.
+    """
+
+    name: str
+    kind: SourceKind
+    model: str = ""
+    prompt: str = "zero_shot"
+    max_document_tokens: int = 512
+
+
+@dataclass(frozen=True)
+class CandidateRule:
+    """Which labels a coder is shown: the ``top_k`` of each source at or above ``floor`` (a probability), at most ``max``."""
+
+    max: int = 6
+    top_k: int = 2
+    floor: float = 0.0
+    show_sources: bool = True
+
+
+@dataclass(frozen=True)
+class Review:
+    """How coders review; ``form`` defaults to the form that fits the codebook."""
+
+    form: ReviewForm | None = None
+
+
+@dataclass(frozen=True)
+class Gate:
+    """When a new adapter replaces the current one: probability of being better on ``metric`` over the holdout.
+
+    ``minimum`` is the number of holdout documents below which nothing can be told.
+    """
+
+    probability: float = 0.9
+    minimum: int = 20
+    metric: str = "macro_f1"
+
+
+@dataclass(frozen=True)
+class Training:
+    """How verified documents become an adapter of ``base``.
+
+    ``thresholds`` and ``every`` count verified documents; ``holdout_share`` in (0, 1) is the share of documents that is
+    never trained on; ``recipe`` names a shipped recipe or a YAML file, ``overrides`` changes single fields of it. The
+    adapter proposes with the prompt of its recipe.
+    """
+
+    base: str
+    recipe: str = "cpu-small"
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    thresholds: tuple[int, ...] = (100, 250, 500, 1000)
+    every: int | None = None
+    holdout_share: float = 0.2
+    gate: Gate = field(default_factory=Gate)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All of ``winnow.yaml``. ``text`` is the key of the document's text in Label Studio's task data."""
+
+    codebook: str
+    sources: tuple[SourceConfig, ...]
+    text: str = "text"
+    candidates: CandidateRule = field(default_factory=CandidateRule)
+    review: Review = field(default_factory=Review)
+    training: Training | None = None
+
+
+@dataclass(frozen=True)
+class Project:
+    """A Label Studio project that Winnow serves."""
+
+    id: int
+    experiment: Experiment
+    codebook: Codebook
+    folder: Path
+
+    @property
+    def home(self) -> Path:
+        """The installation's folder, which holds the adapter store."""
+        return self.folder.parent.parent
+
+    @property
+    def form(self) -> ReviewForm:
+        """The review form of the project's label config."""
+        return self.experiment.review.form or default_form(self.codebook)
+
+
+def load_experiment(path: Path) -> tuple[Experiment, Codebook]:
+    """Read ``winnow.yaml`` and its codebook. Raises ConfigError with file, line and remedy."""
+    source = load_yaml(path)
+    experiment = build(Experiment, source.data, source=source)
+    _check(experiment, path)
+    experiment = _absolute(experiment, path.parent)
+    return experiment, load_codebook(experiment.codebook)
+
+
+def _check(experiment: Experiment, path: Path) -> None:
+    """Cross-field checks, all problems in one message."""
+    problems: list[str] = []
+    names = [s.name for s in experiment.sources]
+    if not names:
+        problems.append("sources: none; name at least one")
+    problems += [f"sources: two are named {n!r}; rename one" for n in sorted({n for n in names if names.count(n) > 1})]
+    if ADAPTER_SOURCE in names:
+        problems.append(f"sources: the name {ADAPTER_SOURCE!r} is kept for what training makes; choose another")
+    for s in experiment.sources:
+        if s.kind is SourceKind.ADAPTER:
+            problems.append(f"sources: {s.name}: adapters come from `training`; use kind causal")
+        if s.kind is not SourceKind.FAKE and not s.model:
+            problems.append(f"sources: {s.name}: no model; add `model:` with a folder or a hub name")
+    rule, training = experiment.candidates, experiment.training
+    if rule.max < 1 or rule.top_k < 1 or not 0 <= rule.floor < 1:
+        problems.append("candidates: max and top_k must be 1 or more, floor at least 0 and below 1")
+    if training:
+        if not 0 < training.holdout_share < 1:
+            problems.append("training.holdout_share: must lie between 0 and 1")
+        if not training.thresholds and training.every is None:
+            problems.append("training: neither thresholds nor every; give one of them")
+        if any(t < 1 for t in training.thresholds) or (training.every is not None and training.every < 1):
+            problems.append("training: thresholds and every count documents; use numbers of 1 or more")
+        if training.gate.metric not in {"macro_f1", "accuracy"}:
+            problems.append(f"training.gate.metric: {training.gate.metric!r} is unknown; use macro_f1 or accuracy")
+    if problems:
+        raise ConfigError(f"{path}: " + "; ".join(problems))
+
+
+def _absolute(experiment: Experiment, folder: Path) -> Experiment:
+    """The experiment with every path made absolute, so that it means the same in every process."""
+
+    def path(value: str) -> str:
+        return str((folder / os.path.expanduser(value)).resolve()) if value.startswith((".", "/", "~")) else value
+
+    codebook = experiment.codebook
+    if codebook.endswith((".yaml", ".yml", ".csv")):
+        codebook = str((folder / os.path.expanduser(codebook)).resolve())
+    training = experiment.training
+    if training:
+        recipe = path(training.recipe) if training.recipe.endswith((".yaml", ".yml")) else training.recipe
+        overrides = {k: path(v) if k == "prompt" else v for k, v in training.overrides.items()}
+        training = replace(training, base=path(training.base), recipe=recipe, overrides=overrides)
+    sources = tuple(replace(s, model=path(s.model), prompt=path(s.prompt)) for s in experiment.sources)
+    return replace(experiment, codebook=codebook, sources=sources, training=training)
+
+
+def register(home: Path, project_id: int, experiment: Experiment, codebook: Codebook) -> Project:
+    """Keep the experiment for a project, codebook included; replaces an earlier one in one step."""
+    folder = home / "projects" / str(project_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = replace(experiment, codebook=str(folder / "codebook.yaml"))
+    for name, text in (
+        ("codebook.yaml", dump_codebook(codebook)),
+        ("winnow.yaml", yaml.safe_dump(_plain(asdict(kept)), sort_keys=False, allow_unicode=True)),
+    ):
+        temporary = folder / f".{name}.{os.getpid()}"
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, folder / name)
+    return Project(project_id, kept, codebook, folder)
+
+
+def load_project(home: Path, project_id: int) -> Project:
+    """The project as registered; ConfigError where `winnow init` has not been run for it."""
+    folder = home / "projects" / str(project_id)
+    path = folder / "winnow.yaml"
+    if not path.exists():
+        raise ConfigError(f"project {project_id}: not known to Winnow; run `winnow init --project {project_id}` first")
+    experiment, codebook = load_experiment(path)
+    return Project(project_id, experiment, codebook, folder)
+
+
+def registered(home: Path) -> list[int]:
+    """Ids of the registered projects, ascending."""
+    return sorted(int(p.parent.name) for p in (home / "projects").glob("*/winnow.yaml") if p.parent.name.isdigit())
+
+
+def _plain(value: Any) -> Any:
+    """Nested plain types, as YAML's safe dumper wants them; None values are left out."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, StrEnum) else value

@@ -1,0 +1,46 @@
+"""Figures for Prometheus, read from Redis when they are asked for, so that every web process gives the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+from redis import Redis
+
+from ml_backend import queue
+
+
+class QueueCollector(Collector):
+    """Jobs per queue and state, and pushed tasks per project and state."""
+
+    def __init__(self, redis: Redis, projects: Sequence[int]) -> None:
+        self._redis = redis
+        self._projects = projects
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Read the figures of this moment."""
+        jobs = GaugeMetricFamily("winnow_jobs", "Jobs in a queue", labels=["queue", "state"])
+        with queue.redis_errors():
+            for name in (queue.PROPOSE, queue.TRAIN):
+                line = queue.queue(self._redis, name)
+                jobs.add_metric([name, "queued"], line.count)
+                jobs.add_metric([name, "started"], line.started_job_registry.count)
+                jobs.add_metric([name, "failed"], line.failed_job_registry.count)
+        yield jobs
+        tasks = GaugeMetricFamily("winnow_prelabel_tasks", "Tasks of the last push", labels=["project", "state"])
+        for project in self._projects:
+            progress = queue.prelabel_progress(self._redis, project)
+            for state in ("total", "done", "failed"):
+                if state in progress:
+                    tasks.add_metric([str(project), state], int(progress[state]))
+        yield tasks
+
+
+def render_metrics(redis: Redis, projects: Sequence[int]) -> tuple[bytes, str]:
+    """The figures in Prometheus' text format, and its content type."""
+    registry = CollectorRegistry()
+    registry.register(QueueCollector(redis, projects))
+    return generate_latest(registry), CONTENT_TYPE_LATEST

@@ -1,0 +1,239 @@
+"""Redis: queue names, job ids, locks, and each key's template beside the functions that touch it.
+
+Everything here can be rebuilt: Redis may be wiped at any time. No document's text and no secret is ever written to it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+from redis import Redis
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+from rq import Queue
+from rq.exceptions import DuplicateJobError
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from label_configs.errors import QueueError
+from label_configs.records import Document, Proposal, ScoredLabel
+from ml_backend.settings import Settings
+
+log = logging.getLogger(__name__)
+
+PROPOSE, TRAIN = "winnow-propose", "winnow-train"
+PROPOSE_TIMEOUT = 900  # seconds; a chunk takes about 30, loading a model comes on top of the first
+TRAIN_TIMEOUT = 7 * 24 * 3600  # seconds
+RESULT_TTL = 3600  # seconds that a finished job is remembered
+FAILURE_TTL = 24 * 3600  # seconds that a failed job is remembered
+PROPOSAL_TTL = 30 * 24 * 3600  # seconds that a proposal is kept
+
+
+def connect(settings: Settings) -> Redis:
+    """A connection that has answered. Raises QueueError, without the password, when Redis is away."""
+    url = settings.effective_redis_url()
+    try:
+        redis: Redis = Redis.from_url(url, retry=Retry(ExponentialBackoff(), 3), health_check_interval=30)
+        redis.ping()
+    except (RedisError, ValueError, OSError) as error:
+        where = url.rsplit("@", 1)[-1]
+        remedy = "set WINNOW_REDIS_URL to a running Redis" if settings.redis_url else "start it with `winnow up`"
+        raise QueueError(f"Redis at {where}: {_reason(error)}; {remedy}") from None
+    return redis
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def redis_errors() -> Iterator[None]:
+    """Turn the Redis client's errors into QueueError."""
+    try:
+        yield
+    except RedisError as error:
+        raise QueueError(f"Redis: {_reason(error)}; see whether it runs (`winnow doctor`)") from error
+
+
+def queue(redis: Redis, name: str) -> Queue:
+    """The RQ queue of this name, with the JSON serializer: no pickle crosses it."""
+    return Queue(name, connection=redis, serializer=JSONSerializer)
+
+
+def enqueue(
+    redis: Redis, name: str, function: str, args: Sequence[Any], *, job_id: str, timeout: int, at_front: bool = False
+) -> Job | None:
+    """Enqueue a job by its function's dotted name; None when one with this id is already queued or running."""
+    with redis_errors():
+        line = queue(redis, name)
+        known = line.fetch_job(job_id)
+        if known is not None and known.get_status() in ("finished", "failed", "stopped", "canceled"):
+            known.delete()
+        try:
+            return line.enqueue_call(
+                function,
+                args=tuple(args),
+                timeout=timeout,
+                result_ttl=RESULT_TTL,
+                failure_ttl=FAILURE_TTL,
+                job_id=job_id,
+                description=job_id,
+                at_front=at_front,
+                unique=True,
+            )
+        except DuplicateJobError:
+            return None
+
+
+def fetch_job(redis: Redis, name: str, job_id: str) -> Job | None:
+    """The job with this id, None when Redis does not know it."""
+    with redis_errors():
+        return queue(redis, name).fetch_job(job_id)
+
+
+# Proposals, by codebook and text: documents with equal text share them. A hash from source version to JSON.
+PROPOSALS_KEY = "winnow:proposals:{fingerprint}:{digest}"
+
+
+def put_proposals(redis: Redis, fingerprint: str, pairs: Iterable[tuple[Document, Proposal]]) -> None:
+    """Keep proposals for later: labels and probabilities only, no text."""
+    with redis_errors(), redis.pipeline(transaction=False) as pipe:
+        for document, proposal in pairs:
+            key = PROPOSALS_KEY.format(fingerprint=fingerprint, digest=document.digest)
+            value = {
+                "labels": [[s.label, round(s.probability, 6)] for s in proposal.labels],
+                "tokens": proposal.tokens,
+                "seconds": round(proposal.seconds, 6),
+            }
+            pipe.hset(key, f"{proposal.source}\n{proposal.version}", json.dumps(value, separators=(",", ":")))
+            pipe.expire(key, PROPOSAL_TTL)
+        pipe.execute()
+
+
+def get_proposals(
+    redis: Redis, fingerprint: str, documents: Sequence[Document], sources: Sequence[tuple[str, str]]
+) -> list[dict[str, Proposal]]:
+    """For each document the proposals kept for ``sources`` (name, version), by source name; missing ones are left out."""
+    if not documents or not sources:
+        return [{} for _ in documents]
+    with redis_errors(), redis.pipeline(transaction=False) as pipe:
+        for document in documents:
+            key = PROPOSALS_KEY.format(fingerprint=fingerprint, digest=document.digest)
+            pipe.hmget(key, [f"{name}\n{version}" for name, version in sources])
+        rows = pipe.execute()
+    found = []
+    for document, row in zip(documents, rows, strict=True):
+        kept: dict[str, Proposal] = {}
+        for (name, version), value in zip(sources, row, strict=True):
+            if value is not None:
+                data = json.loads(value)
+                labels = tuple(ScoredLabel(label, p) for label, p in data["labels"])
+                kept[name] = Proposal(document.id, name, version, labels, data["tokens"], data["seconds"])
+        found.append(kept)
+    return found
+
+
+# Projects that a webhook said something about, and a list to wait on.
+CHANGED_KEY = "winnow:changed"
+CHANGED_SIGNAL = "winnow:changed:signal"
+
+
+def mark_changed(redis: Redis, project_id: int) -> None:
+    """Note that a project should be looked at, and wake the scheduler."""
+    with redis_errors(), redis.pipeline() as pipe:
+        pipe.sadd(CHANGED_KEY, project_id)
+        pipe.lpush(CHANGED_SIGNAL, 1)
+        pipe.ltrim(CHANGED_SIGNAL, 0, 0)
+        pipe.execute()
+
+
+def wait_changed(redis: Redis, seconds: float) -> set[int]:
+    """Wait at most ``seconds`` for a change; ids of the projects changed since the last call."""
+    with redis_errors():
+        redis.brpop([CHANGED_SIGNAL], timeout=max(0.1, seconds))
+        with redis.pipeline() as pipe:
+            pipe.smembers(CHANGED_KEY)
+            pipe.delete(CHANGED_KEY)
+            members, _ = pipe.execute()
+    return {int(m) for m in members}
+
+
+# How far pushing predictions has come, per project.
+PRELABEL_KEY = "winnow:prelabel:{project}"
+
+
+def start_prelabel(redis: Redis, project_id: int, version: str, total: int) -> None:
+    """Begin counting: ``total`` tasks are to get the review prediction ``version``."""
+    key = PRELABEL_KEY.format(project=project_id)
+    with redis_errors(), redis.pipeline() as pipe:
+        pipe.delete(key)
+        pipe.hset(key, mapping={"version": version, "total": total, "done": 0, "failed": 0})
+        pipe.expire(key, PROPOSAL_TTL)
+        pipe.execute()
+
+
+def count_prelabel(redis: Redis, project_id: int, *, done: int = 0, failed: int = 0, reason: str = "") -> None:
+    """Add finished and failed tasks to the count."""
+    key = PRELABEL_KEY.format(project=project_id)
+    with redis_errors(), redis.pipeline() as pipe:
+        pipe.hincrby(key, "done", done)
+        pipe.hincrby(key, "failed", failed)
+        if reason:
+            pipe.hset(key, "reason", reason)
+        pipe.execute()
+
+
+def prelabel_progress(redis: Redis, project_id: int) -> dict[str, str]:
+    """``version``, ``total``, ``done``, ``failed``, ``reason``; empty when nothing was ever pushed."""
+    with redis_errors():
+        row = cast(dict[bytes, bytes], redis.hgetall(PRELABEL_KEY.format(project=project_id)))
+    return {k.decode(): v.decode() for k, v in row.items()}
+
+
+# A process that must be alone: the scheduler.
+LOCK_KEY = "winnow:lock:{name}"
+
+
+class Lock:
+    """A Redis lock with an owner; it runs out ``seconds`` after the last renewal."""
+
+    def __init__(self, redis: Redis, name: str, seconds: float) -> None:
+        self._lock = redis.lock(LOCK_KEY.format(name=name), timeout=seconds, thread_local=False)
+        self._owner = uuid.uuid4().hex
+
+    def hold(self) -> bool:
+        """Take the lock or renew it; False when another process has it."""
+        with redis_errors():
+            if self._lock.owned():
+                return bool(self._lock.reacquire())
+            return bool(self._lock.acquire(blocking=False, token=self._owner))
+
+    def release(self) -> None:
+        """Give the lock up, when it is ours."""
+        with redis_errors():
+            if self._lock.owned():
+                self._lock.release()
+
+
+# What the fine-tuning round of a project is doing.
+ROUND_KEY = "winnow:round:{project}"
+
+
+def put_round_progress(redis: Redis, project_id: int, progress: Mapping[str, Any]) -> None:
+    """Replace what is known of the project's round."""
+    key = ROUND_KEY.format(project=project_id)
+    with redis_errors():
+        redis.set(key, json.dumps(dict(progress)), ex=PROPOSAL_TTL)
+
+
+def round_progress(redis: Redis, project_id: int) -> dict[str, Any]:
+    """What the project's round said last; empty when there was none."""
+    with redis_errors():
+        value = redis.get(ROUND_KEY.format(project=project_id))
+    return dict(json.loads(cast(bytes, value))) if value else {}

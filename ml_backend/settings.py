@@ -1,0 +1,162 @@
+"""Deployment settings: addresses, secrets, folders. The only reader of the environment (``WINNOW_*``)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import secrets
+import tempfile
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from label_configs.errors import ConfigError, EnvironmentFault
+
+log = logging.getLogger(__name__)
+
+SECRETS_FILE = "secrets.json"
+GENERATED = ("password", "webhook_token")
+
+SOCKET_PATH_LIMIT = 100  # bytes; the kernel's limit for a unix socket's path is 108, the end marker included
+
+
+class Settings(BaseSettings):
+    """Deployment settings; every field is ``WINNOW_<NAME>`` in the environment. Refuses nonsense when it is built."""
+
+    model_config = SettingsConfigDict(env_prefix="WINNOW_", extra="ignore")
+
+    home: Path = Field(
+        default=Path(".winnow"), description="Folder for projects, adapters, logs and the embedded Redis"
+    )
+    label_studio_url: str = Field(default="http://127.0.0.1:8080", description="Address of Label Studio")
+    label_studio_token: SecretStr | None = Field(
+        default=None, description="Personal access token of the account Winnow acts as"
+    )
+    redis_url: SecretStr | None = Field(
+        default=None, description="Redis to use; without it, the embedded one that `winnow up` starts"
+    )
+    host: str = Field(default="127.0.0.1", description="Address that the web process listens on")
+    port: int = Field(default=9090, ge=1, le=65535, description="Port that the web process listens on")
+    public_url: str | None = Field(
+        default=None, description="Address under which Label Studio reaches Winnow, when it is not host and port"
+    )
+    username: str = Field(
+        default="winnow", min_length=1, description="User name that Label Studio sends with its calls"
+    )
+    password: SecretStr | None = Field(
+        default=None, description="Password for it; without it, one is generated and kept in the home folder"
+    )
+    webhook_token: SecretStr | None = Field(
+        default=None, description="Bearer token of the webhook; without it, generated like the password"
+    )
+    web_workers: int = Field(default=2, ge=1, description="Number of web processes")
+    predict_deadline_seconds: float = Field(
+        default=60, gt=0, lt=100, description="Seconds that /predict waits for models; Label Studio gives up after 100"
+    )
+    reconcile_seconds: float = Field(
+        default=60, gt=0, description="Seconds between two counts of the verified documents"
+    )
+    chunk_documents: int = Field(default=16, ge=1, description="Documents in one job of a propose worker")
+    threads: int | None = Field(
+        default=None, ge=1, description="CPU threads of a model; without it, as many as there are cores"
+    )
+    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
+
+    @field_validator("label_studio_url", "public_url")
+    @classmethod
+    def _is_http(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value)
+            usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+        except ValueError:  # a port that is none, an unclosed bracket
+            usable = False
+        if not usable:
+            raise ValueError("is no URL; write http://host:port")
+        return value.rstrip("/")
+
+    @field_validator("log_level")
+    @classmethod
+    def _is_level(cls, value: str) -> str:
+        if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+            raise ValueError("is no log level; use DEBUG, INFO, WARNING or ERROR")
+        return value.upper()
+
+    @property
+    def backend_url(self) -> str:
+        """Address under which Label Studio reaches the web process."""
+        return self.public_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def logs_folder(self) -> Path:
+        """Folder of the log files."""
+        return self.home / "logs"
+
+    @property
+    def socket_path(self) -> Path:
+        """Unix socket of the embedded Redis, outside the home folder where its path would be too long for the kernel."""
+        inside = self.home.resolve() / "redis" / "redis.sock"
+        if len(str(inside).encode()) <= SOCKET_PATH_LIMIT:
+            return inside
+        name = f"winnow-{os.getuid()}-{hashlib.sha256(str(inside).encode()).hexdigest()[:12]}"
+        return Path(tempfile.gettempdir()) / name / "redis.sock"
+
+    def effective_redis_url(self) -> str:
+        """The Redis to talk to. Holds a password where the team's URL has one: not for logs."""
+        return self.redis_url.get_secret_value() if self.redis_url else f"unix://{self.socket_path}"
+
+
+def load_settings() -> Settings:
+    """Read the environment. Raises ConfigError with one line that names every setting at fault."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        problems = "; ".join(
+            f"WINNOW_{str(e['loc'][0]).upper()}: {str(e['msg']).removeprefix('Value error, ')}" for e in error.errors()
+        )
+        raise ConfigError(f"environment: {problems}") from None
+    return settings.model_copy(update={"home": settings.home.expanduser().resolve()})
+
+
+def with_secrets(settings: Settings) -> Settings:
+    """Settings whose password and webhook token are set: from the environment, else from ``home/secrets.json``.
+
+    What is missing there is generated and the file kept readable by its owner alone. Raises EnvironmentFault where the
+    folder cannot be written.
+    """
+    if settings.password and settings.webhook_token:
+        return settings
+    path = settings.home / SECRETS_FILE
+    if not path.exists():
+        _write_private(path, json.dumps({name: secrets.token_urlsafe(24) for name in GENERATED}, indent=2))
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        found = {name: SecretStr(str(stored[name])) for name in GENERATED}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EnvironmentFault(f"{path}: cannot be read ({type(error).__name__}); mend or delete it") from None
+    return settings.model_copy(update={name: getattr(settings, name) or found[name] for name in GENERATED})
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, whole and in one step; one that another process wrote first stands."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent)  # created with mode 0600
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.link(temporary, path)
+        finally:
+            os.unlink(temporary)
+        log.info("generated the secrets of this installation in %s", path)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{path}: cannot be written ({error.strerror}); set WINNOW_HOME to a folder of yours"
+        ) from None

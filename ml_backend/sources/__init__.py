@@ -1,0 +1,1 @@
+"""Sources propose codes: one Protocol, several ways to arrive at probabilities."""

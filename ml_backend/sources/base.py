@@ -1,0 +1,30 @@
+"""What a source is: documents in, one proposal each out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from label_configs.codebook import Codebook
+from label_configs.records import Document, Proposal, ScoredLabel
+
+
+class Source(Protocol):
+    """A model with a prompt. ``version`` is ``model/prompt@adapter-id``: same version, same document, same proposal."""
+
+    @property
+    def name(self) -> str:
+        """The name in winnow.yaml."""
+
+    @property
+    def version(self) -> str:
+        """What the proposals depend on."""
+
+    def propose(self, documents: Sequence[Document]) -> list[Proposal]:
+        """One proposal for each document, in order. Raises ModelError when the model cannot be loaded."""
+
+
+def ranked(codebook: Codebook, probabilities: Sequence[float]) -> tuple[ScoredLabel, ...]:
+    """Labels with their probabilities, most probable first; equal ones in the codebook's order."""
+    pairs = zip(codebook.label_keys, probabilities, strict=True)
+    return tuple(ScoredLabel(key, float(p)) for key, p in sorted(pairs, key=lambda pair: -pair[1]))

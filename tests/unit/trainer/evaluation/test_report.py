@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+
+import pytest
+from rich.console import Console
+
+from label_configs.codebook import Kind
+from label_configs.errors import CodebookError
+from label_configs.records import Candidate, CandidateSet, Decision, Proposal, Proposer, ScoredLabel, VerifiedExample
+from trainer.evaluation.report import Evaluation, chosen_labels, evaluate, table
+
+LABELS = ("earn", "acq", "crude")
+
+
+def example(document_id: str, *labels: str, holdout: bool = True) -> VerifiedExample:
+    return VerifiedExample(document_id, f"text {document_id}", labels, ("ann",), holdout)
+
+
+def proposal(document_id: str, source: str, version: str, *labels: str, probability: float = 0.6) -> Proposal:
+    return Proposal(document_id, source, version, tuple(ScoredLabel(label, probability) for label in labels))
+
+
+def decision(
+    document_id: str, kept: Sequence[str], shown: dict[str, Sequence[str]] | None, **fields: object
+) -> Decision:
+    """``shown`` maps each candidate to the sources that proposed it."""
+    candidates = [
+        Candidate(label, 0.5, tuple(Proposer(source, "v1", 0.5, 1) for source in sources))
+        for label, sources in (shown or {}).items()
+    ]
+    shown_set = CandidateSet(document_id, "set", tuple(candidates)) if shown is not None else None
+    return Decision(document_id, 1, 1, "ann", "keep", kept=tuple(kept), shown=shown_set, **fields)  # type: ignore[arg-type]
+
+
+EXAMPLES = [
+    example("h1", "earn"),
+    example("h2", "acq"),
+    example("h3", "earn"),
+    example("h4", "crude"),
+    example("t1", "earn", holdout=False),
+]
+
+
+def run(proposals: list[Proposal], decisions: Sequence[Decision] = (), **fields: object) -> Evaluation:
+    return evaluate(EXAMPLES, proposals, decisions, labels=LABELS, kind=Kind.EXCLUSIVE, **fields)  # type: ignore[arg-type]
+
+
+def render(evaluation: Evaluation) -> str:
+    console = Console(file=io.StringIO(), width=120, color_system=None)
+    console.print(table(evaluation))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    return str(text)
+
+
+def test_sources_are_measured_on_the_same_documents() -> None:
+    full = [proposal(d, "similarity", "m1", "earn", "acq") for d in ("h1", "h2", "h3", "h4", "t1")]
+    part = [proposal(d, "adapter", "s/d@1", "earn") for d in ("h1", "h3")] + [proposal("h4", "adapter", "s/d@1", "acq")]
+    result = run([*full, *part])
+    assert (result.holdout, result.n) == (4, 3)
+    similarity, adapter = result.sources
+    # h2, which only similarity proposed for and got wrong, counts for neither.
+    assert (similarity.name, similarity.version, similarity.covered, similarity.n) == ("similarity", "m1", 4, 3)
+    assert (adapter.name, adapter.version, adapter.covered, adapter.n) == ("adapter", "s/d@1", 3, 3)
+    assert similarity.accuracy == adapter.accuracy == pytest.approx(2 / 3)
+    assert similarity.macro_f1 == pytest.approx((0.8 + 0) / 2)
+    assert adapter.macro_f1 == pytest.approx((1 + 0) / 2)
+    assert adapter.balanced_accuracy == pytest.approx(0.5)
+    assert result.notes == (
+        "adapter has proposals for 3 of 4 holdout documents",
+        "all are measured on the 3 documents that they share",
+    )
+
+
+def test_training_documents_never_count() -> None:
+    result = run([proposal("t1", "adapter", "v", "earn"), proposal("h1", "base", "v", "acq")])
+    assert [row.name for row in result.sources] == ["base"]
+    assert (result.n, result.sources[0].accuracy) == (1, 0.0)
+    assert result.notes[0] == "adapter has no proposals for the holdout and is left out"
+
+
+def test_of_several_versions_the_newest_or_the_one_asked_for() -> None:
+    # In the export's order, by document: h2 was proposed for by the old version only, and comes last.
+    listed = [
+        proposal("h1", "adapter", "old", "acq"),
+        proposal("h1", "adapter", "new", "earn"),
+        proposal("h3", "adapter", "new", "earn"),
+        proposal("h2", "adapter", "old", "earn"),
+    ]
+    newest = run(listed)
+    assert (newest.sources[0].version, newest.n, newest.sources[0].accuracy) == ("new", 2, 1.0)
+    asked = run(listed, versions={"adapter": "old"})
+    assert (asked.sources[0].version, asked.n, asked.sources[0].accuracy) == ("old", 2, 0.0)
+    assert run(listed, versions={"adapter": "none"}).sources == ()
+
+
+def test_versions_that_follow_each_other_both_ways_fall_back_to_the_list() -> None:
+    listed = [proposal("h1", "s", version, "earn") for version in ("one", "two", "one", "two")]
+    assert run(listed).sources[0].version == "two"
+
+
+def test_no_holdout_is_said_and_nothing_is_made_up() -> None:
+    result = evaluate([EXAMPLES[-1]], [proposal("t1", "s", "v", "earn")], [], labels=LABELS, kind=Kind.EXCLUSIVE)
+    assert (result.n, result.sources, result.mean_candidates) == (0, (), None)
+    assert "no holdout document is verified yet" in result.notes
+    assert result.candidates_held_truth.rate is None
+
+
+def test_sources_without_a_common_document_have_no_figures() -> None:
+    result = run([proposal("h1", "one", "v", "earn"), proposal("h2", "two", "v", "earn")])
+    assert result.n == 0
+    assert [row.accuracy for row in result.sources] == [None, None]
+    assert "–" in render(result)
+
+
+@pytest.mark.parametrize(
+    ("kind", "probabilities", "expected"),
+    [
+        (Kind.EXCLUSIVE, (0.9, 0.8), ("earn",)),
+        (Kind.MULTILABEL, (0.9, 0.5), ("earn", "acq")),
+        (Kind.MULTILABEL, (0.9, 0.49), ("earn",)),
+        (Kind.MULTILABEL, (0.4, 0.3), ("earn",)),
+        (Kind.GRADED, (0.6, 0.7), ("earn", "acq")),
+        (Kind.MULTILABEL, (), ()),
+        (Kind.EXCLUSIVE, (), ()),
+    ],
+)
+def test_the_labels_that_a_proposal_stands_for(
+    kind: Kind, probabilities: tuple[float, ...], expected: tuple[str, ...]
+) -> None:
+    scored = tuple(ScoredLabel(label, p) for label, p in zip(LABELS, probabilities, strict=False))
+    assert chosen_labels(Proposal("d", "s", "v", scored), kind=kind) == expected
+
+
+DECISIONS = [
+    decision("h1", ["earn"], {"earn": ["similarity", "adapter"], "acq": ["similarity"]}),
+    decision("h2", [], {"earn": ["similarity"], "crude": ["adapter"]}, missed=("acq",)),
+    decision("h3", ["earn"], {"earn": ["adapter"]}),
+    decision("h4", ["earn"], {"earn": ["adapter"]}, skipped=True),
+    decision("t1", ["earn"], None),
+]
+
+
+def test_candidates_kept_per_source_and_truth_held() -> None:
+    result = run([proposal("h1", "similarity", "v", "earn")], DECISIONS)
+    kept = {row.name: (row.proposed, row.kept, row.rate) for row in result.kept}
+    assert kept == {"similarity": (3, 1, pytest.approx(1 / 3)), "adapter": (3, 2, pytest.approx(2 / 3))}
+    # h2's code had to be added by the coder; h4 was skipped, t1 has no record of what was shown.
+    assert (result.candidates_held_truth.hits, result.candidates_held_truth.n) == (2, 3)
+    assert result.mean_candidates == pytest.approx(5 / 3)
+
+
+def test_all_labels_must_be_among_the_candidates_and_no_label_is_no_hit() -> None:
+    examples = [example("a", "earn", "acq"), example("b", "earn"), example("c")]
+    shown = [decision(name, ["earn"], {"earn": ["s"]}) for name in ("a", "b", "c")]
+    result = evaluate(examples, [], shown, labels=LABELS, kind=Kind.MULTILABEL)
+    assert (result.candidates_held_truth.hits, result.candidates_held_truth.n) == (1, 2)
+
+
+def test_the_json_is_plain_and_whole() -> None:
+    result = run([proposal("h1", "similarity", "v", "earn")], DECISIONS)
+    data = json.loads(json.dumps(result.as_json()))
+    assert data["n"] == 1
+    assert data["sources"][0]["metrics"]["accuracy"] == 1.0
+    assert data["sources"][0]["metrics"]["codes"][1]["f1"] is None
+    assert data["kept"][0] == {"name": "similarity", "proposed": 3, "kept": 1, "rate": pytest.approx(1 / 3)}
+    assert data["candidates_held_truth"] == {"hits": 2, "n": 3, "rate": pytest.approx(2 / 3)}
+    assert data["notes"] == list(result.notes)
+
+
+def test_the_table_says_it_all() -> None:
+    text = render(run([proposal(d, "similarity", "v", "earn") for d in ("h1", "h2")], DECISIONS))
+    assert "Sources on the same 2 holdout documents" in text
+    rows = {
+        line.split("│")[1].strip(): [cell.strip() for cell in line.split("│")[2:-1]]
+        for line in text.splitlines()
+        if "│" in line
+    }
+    assert rows["similarity"] == ["2", "50.0 %", "0.333", "50.0 %", "33.3 % (1/3)"]
+    assert rows["adapter"] == ["0", "–", "–", "–", "66.7 % (2/3)"]
+    caption = " ".join(text.split())
+    assert "Candidates held all true codes of 2 of 3 documents (66.7 %), 1.7 candidates per document." in caption
+    assert "Note: similarity has proposals for 2 of 4 holdout documents." in caption
+
+
+def test_a_label_from_another_codebook_is_refused() -> None:
+    with pytest.raises(CodebookError, match="'wheat' is not in the codebook"):
+        run([proposal("h1", "similarity", "v", "wheat")])

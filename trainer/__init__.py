@@ -1,0 +1,1 @@
+"""Learning from verified documents, and judging what was learned."""

@@ -1,0 +1,85 @@
+"""The base model with a fresh LoRA adapter on it, as a recipe and the device want it."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+from label_configs.errors import ModelError, TrainingError
+from ml_backend.devices import DeviceFacts
+from trainer.recipe import LoraRecipe, Precision, Quantization
+
+DTYPES = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}
+
+
+def resolved(recipe: LoraRecipe, facts: DeviceFacts) -> LoraRecipe:
+    """The recipe with ``precision: auto`` decided by the device: bf16 where it computes in it, else fp32."""
+    if recipe.precision is not Precision.AUTO:
+        return recipe
+    return replace(recipe, precision=Precision.BF16 if facts.bf16 else Precision.FP32)
+
+
+def weights_dtype(recipe: LoraRecipe, facts: DeviceFacts) -> torch.dtype:
+    """Floating point of the frozen weights: bf16 on a GPU that trains in it, else fp32.
+
+    On a CPU only products are computed in bf16 (autocast): an adapter is judged, and used there, over weights in fp32.
+    """
+    return torch.bfloat16 if recipe.precision is Precision.BF16 and facts.kind == "cuda" else torch.float32
+
+
+def quantization(recipe: LoraRecipe) -> BitsAndBytesConfig | None:
+    """How bitsandbytes holds the frozen weights. Raises TrainingError where it is asked for and not installed."""
+    if recipe.quantization is Quantization.NONE:
+        return None
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise TrainingError(
+            f"recipe: quantization {recipe.quantization.value} needs bitsandbytes; pip install bitsandbytes, or use none"
+        )
+    if recipe.quantization is Quantization.INT8:
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=DTYPES.get(recipe.precision, torch.float32),
+    )
+
+
+def load_trainable(base: str, recipe: LoraRecipe, facts: DeviceFacts) -> tuple[Any, Any]:
+    """A PeftModel with a fresh adapter named ``default``, and the tokenizer.
+
+    ``recipe.precision`` must be resolved. Raises ModelError when the base does not load, TrainingError when the recipe cannot
+    be followed here.
+    """
+    if recipe.gradient_checkpointing:
+        raise TrainingError(
+            "recipe: gradient_checkpointing does not go with the shared prefix's cache; set it to false and "
+            "lower micro_batch_size instead"
+        )
+    bits = quantization(recipe)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base)
+        model = AutoModelForCausalLM.from_pretrained(
+            base, dtype=weights_dtype(recipe, facts), use_safetensors=True, quantization_config=bits
+        )
+    except (OSError, ValueError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"model {base}: cannot be loaded ({reason}); check `training.base`") from None
+    if bits is None:
+        model = model.to(facts.kind)
+    else:
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    targets = recipe.target_modules
+    config = LoraConfig(
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        lora_dropout=recipe.dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config), tokenizer

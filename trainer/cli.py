@@ -1,0 +1,344 @@
+"""The ``winnow`` command. Composes everything; each command loads only what it needs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.logging import RichHandler
+
+from label_configs.errors import ConfigError, WinnowError
+from ml_backend.settings import Settings, load_settings, with_secrets
+
+log = logging.getLogger(__name__)
+console = Console()
+
+PROJECT = click.option("--project", "project_id", type=int, required=True, help="Label Studio's project id.")
+
+
+def _log(settings: Settings) -> None:
+    """Log to standard error: for a person where there is a terminal, plain lines in a log file."""
+    handler: logging.Handler
+    if sys.stderr.isatty():
+        handler = RichHandler(console=Console(stderr=True), show_path=False)
+        logging.basicConfig(level=settings.log_level, handlers=[handler], format="%(message)s", force=True)
+    else:
+        form = "%(asctime)s %(levelname)s %(name)s %(message)s"
+        logging.basicConfig(level=settings.log_level, format=form, force=True)
+    for name in ("httpx", "httpcore", "rq.worker", "werkzeug"):  # one line for each request tells nobody anything
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _settings() -> Settings:
+    settings = load_settings()
+    _log(settings)
+    return settings
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="label-studio-winnow", prog_name="winnow")
+def cli() -> None:
+    """Language models propose codes in Label Studio, coders reject the wrong ones, and what they verified trains the next
+    model.
+
+    Deployment is set by WINNOW_* environment variables (see the README), the experiment by one winnow.yaml.
+    """
+
+
+@cli.command()
+def up() -> None:
+    """Start Redis, web, workers and scheduler, and stop them together with Ctrl-C.
+
+    \b
+    Example:
+      export WINNOW_LABEL_STUDIO_URL=http://127.0.0.1:8080 WINNOW_LABEL_STUDIO_TOKEN=...
+      winnow up
+    """
+    from ml_backend.labelstudio import LabelStudioClient
+    from trainer.up import Installation
+
+    settings = with_secrets(_settings())
+    LabelStudioClient(settings)  # without a token the workers could do nothing
+    with Installation(settings) as installation:
+        console.print(f"Winnow is up at {settings.backend_url}. Logs: {settings.logs_folder}. Stop with Ctrl-C.")
+        installation.wait()
+    console.print("Stopped.")
+
+
+@cli.command()
+def serve() -> None:
+    """Run the web process alone: what Label Studio calls.
+
+    \b
+    Example:
+      WINNOW_REDIS_URL=redis://127.0.0.1:6379/0 winnow serve
+    """
+    from trainer.serving import run_web
+
+    run_web(with_secrets(_settings()))
+
+
+@cli.command()
+@click.argument("kind", type=click.Choice(["propose", "train", "scheduler"]))
+@click.option("--burst", is_flag=True, help="Stop when the queue is empty (propose, train).")
+def worker(kind: str, burst: bool) -> None:
+    """Run one worker: propose holds the models, train fine-tunes, scheduler starts rounds that are due.
+
+    \b
+    Example:
+      winnow worker propose
+    """
+    settings = _settings()
+    if kind == "propose":
+        from ml_backend.worker import run_propose_worker
+
+        run_propose_worker(settings, burst=burst)
+    elif kind == "train":
+        from trainer.worker import run_train_worker
+
+        run_train_worker(settings, burst=burst)
+    else:
+        from trainer.scheduler import run_scheduler
+
+        stop = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
+        run_scheduler(settings, stop)
+
+
+@cli.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--project", "project_id", type=int, help="Fit this project; without it, one is created.")
+@click.option("--title", default="", help="Title of a new project; by default the codebook's name.")
+@click.option("--replace-label-config", is_flag=True, help="Write Winnow's form over the label config of --project.")
+def init(config: Path, project_id: int | None, title: str, replace_label_config: bool) -> None:
+    """Create a project from CONFIG (a winnow.yaml), or fit an existing one, and connect it. `winnow up` must be running.
+
+    \b
+    Example:
+      winnow init winnow.yaml --title "Newswire, first wave"
+    """
+    from ml_backend.experiment import load_experiment
+    from ml_backend.labelstudio import LabelStudioClient
+    from ml_backend.set_up import set_up_project
+    from trainer.jobs import recipe_of
+
+    settings = with_secrets(_settings())
+    experiment, codebook = load_experiment(config)
+    if experiment.training:
+        recipe_of(experiment.training)  # a recipe that cannot be is said now, not at the first round
+    project = set_up_project(
+        settings, LabelStudioClient(settings), experiment, codebook,
+        project_id=project_id, title=title, replace_label_config=replace_label_config,
+    )  # fmt: skip
+    console.print(f"Project {project.id} is connected: {settings.label_studio_url}/projects/{project.id}/data")
+
+
+@cli.command(name="import")
+@click.argument("file", type=click.Path(path_type=Path))
+@PROJECT
+@click.option("--id-column", default="id", show_default=True, help="Column or key of a document's identifier.")
+@click.option("--text-column", default="text", show_default=True, help="Column or key of its text.")
+@click.option("--prelabel/--no-prelabel", default=True, show_default=True, help="Have codes proposed at once.")
+def import_(file: Path, project_id: int, id_column: str, text_column: str, prelabel: bool) -> None:
+    """Import the documents in FILE (.csv, .tsv, .json, .jsonl) as tasks; documents already there are left out.
+
+    \b
+    Example:
+      winnow import stories.csv --project 3 --id-column story --text-column body
+    """
+    from ml_backend.files import read_documents
+    from trainer.work import Work
+
+    work = Work.open(_settings(), project_id)
+    documents = read_documents(file, id_column=id_column, text_column=text_column)
+    imported, known = work.import_documents(documents)
+    console.print(f"Imported {imported} documents into project {project_id}; {known} were there already.")
+    if prelabel:
+        work.prelabel(console)
+
+
+@cli.command()
+@PROJECT
+def prelabel(project_id: int) -> None:
+    """Have all sources propose for the open tasks and push the predictions to Label Studio.
+
+    Ctrl-C leaves the workers to go on; run again, it goes on watching, and nothing is done twice.
+
+    \b
+    Example:
+      winnow prelabel --project 3
+    """
+    from trainer.work import Work
+
+    Work.open(_settings(), project_id).prelabel(console)
+
+
+@cli.command()
+@PROJECT
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Show progress until the round has ended.")
+def train(project_id: int, wait: bool) -> None:
+    """Start a fine-tuning round by hand, whatever the thresholds say.
+
+    \b
+    Example:
+      winnow train --project 3
+    """
+    from trainer.work import Work
+
+    Work.open(_settings(), project_id).train(console, wait=wait)
+
+
+@cli.group()
+def adapters() -> None:
+    """List, show, promote or roll back adapters.
+
+    \b
+    Example:
+      winnow adapters list --project 3
+    """
+
+
+@adapters.command(name="list")
+@PROJECT
+def adapters_list(project_id: int) -> None:
+    """Adapters trained in a project, oldest first.
+
+    \b
+    Example:
+      winnow adapters list --project 3
+    """
+    from trainer.work import adapter_table
+
+    console.print(adapter_table(_settings(), project_id))
+
+
+@adapters.command(name="show")
+@click.argument("adapter_id")
+def adapters_show(adapter_id: str) -> None:
+    """An adapter's manifest, as JSON; its bytes are checked.
+
+    \b
+    Example:
+      winnow adapters show 3f2a9c41d07be865
+    """
+    from ml_backend.adapters import store_of
+
+    click.echo(json.dumps(dict(store_of(_settings().home).get(adapter_id).manifest), indent=2))
+
+
+@adapters.command(name="promote")
+@click.argument("adapter_id")
+@PROJECT
+def adapters_promote(adapter_id: str, project_id: int) -> None:
+    """Make an adapter the project's current one and propose anew for its open tasks.
+
+    \b
+    Example:
+      winnow adapters promote 3f2a9c41d07be865 --project 3
+    """
+    from trainer.work import Work
+
+    Work.open(_settings(), project_id).promote(adapter_id)
+    console.print(f"Adapter {adapter_id} is the current one of project {project_id}.")
+
+
+@adapters.command(name="rollback")
+@PROJECT
+def adapters_rollback(project_id: int) -> None:
+    """Return to the adapter before the current one and propose anew for the open tasks.
+
+    \b
+    Example:
+      winnow adapters rollback --project 3
+    """
+    from trainer.work import Work
+
+    now = Work.open(_settings(), project_id).roll_back()
+    console.print(f"Project {project_id} is back at {'adapter ' + now if now else 'its base sources'}.")
+
+
+@cli.command()
+@PROJECT
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def evaluate(project_id: int, as_json: bool) -> None:
+    """Measure every source and adapter on the verified holdout, from an export of the project.
+
+    \b
+    Example:
+      winnow evaluate --project 3
+    """
+    from trainer.evaluation.report import table
+    from trainer.work import evaluate_project
+
+    evaluation = evaluate_project(_settings(), project_id)
+    if as_json:
+        click.echo(json.dumps(evaluation.as_json(), indent=2))
+    else:
+        console.print(table(evaluation))
+
+
+@cli.command()
+@click.option("--config", type=click.Path(path_type=Path), help="A winnow.yaml to check as well, models included.")
+@click.option("--project", "project_id", type=int, help="A project to check as well.")
+def doctor(config: Path | None, project_id: int | None) -> None:
+    """Check Python, settings, Redis, Label Studio, ports, configuration and model files; say what to do.
+
+    \b
+    Example:
+      winnow doctor --config winnow.yaml
+    """
+    from trainer.doctor import examine, findings_table
+
+    findings = examine(config, project_id)
+    console.print(findings_table(findings))
+    wrong = [f for f in findings if not f.ok]
+    if wrong:
+        raise ConfigError(f"{len(wrong)} of {len(findings)} checks failed: " + ", ".join(f.name for f in wrong))
+
+
+@cli.command()
+@click.option("--folder", type=click.Path(path_type=Path), default=Path(".demo"), show_default=True,
+              help="Where models, documents and servers keep their files.")  # fmt: skip
+@click.option("--label-studio", "executable", type=click.Path(path_type=Path),
+              default=Path(".venv-label-studio/bin/label-studio"), show_default=True,
+              help="The label-studio program to start.")  # fmt: skip
+@click.option("--oneshot", is_flag=True, help="Stop by itself at the end.")
+def demo(folder: Path, executable: Path, oneshot: bool) -> None:
+    """Walk the whole loop with real models, real newswire and a real Label Studio, started here.
+
+    \b
+    Example:
+      winnow demo --oneshot
+    """
+    from trainer.demo.walk import run_demo
+
+    _settings()
+    run_demo(console, folder, executable, oneshot=oneshot)
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Entry of the console script: errors are one line on standard error and exit code 2."""
+    try:
+        code = cli.main(args=arguments, prog_name="winnow", standalone_mode=False)
+    except WinnowError as error:
+        click.echo(f"winnow: {error}", err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("winnow: stopped", err=True)
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+"""How good is every source, the adapter among them, and how much work did its candidates save? One table for a team."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.table import Table
+
+from label_configs.codes import Kind
+from label_configs.records import CandidateSet, Decision, Proposal, VerifiedExample
+from trainer.evaluation.metrics import Metrics, measure
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """A source in one version. ``covered`` counts the holdout documents that it proposed for; ``metrics`` is over those
+    that every source proposed for."""
+
+    name: str
+    version: str
+    covered: int
+    metrics: Metrics
+
+    @property
+    def n(self) -> int:
+        """Number of documents that the figures rest on, the same for every source."""
+        return self.metrics.n
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of documents whose whole set of labels is right."""
+        return self.metrics.accuracy
+
+    @property
+    def macro_f1(self) -> float | None:
+        """Mean F1 of the labels with support in the truth."""
+        return self.metrics.macro_f1
+
+    @property
+    def balanced_accuracy(self) -> float | None:
+        """See ``metrics.measure``."""
+        return self.metrics.balanced_accuracy
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRow:
+    """What coders did with a source's candidates: ``proposed`` of them were shown, ``kept`` were kept."""
+
+    name: str
+    proposed: int
+    kept: int
+
+    @property
+    def rate(self) -> float | None:
+        """kept / proposed."""
+        return self.kept / self.proposed if self.proposed else None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldTruth:
+    """Of ``n`` documents with verified labels and a record of what was shown, ``hits`` had them all shown."""
+
+    hits: int
+    n: int
+
+    @property
+    def rate(self) -> float | None:
+        """hits / n."""
+        return self.hits / self.n if self.n else None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Sources on the same ``n`` of ``holdout`` documents, and candidates as coders judged them; ``notes`` in words."""
+
+    holdout: int
+    n: int
+    sources: tuple[SourceRow, ...]
+    kept: tuple[KeptRow, ...]
+    candidates_held_truth: HeldTruth
+    mean_candidates: float | None
+    notes: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for ``json.dumps``; what is undefined is null."""
+        return asdict(self) | {
+            "kept": [asdict(row) | {"rate": row.rate} for row in self.kept],
+            "candidates_held_truth": asdict(self.candidates_held_truth) | {"rate": self.candidates_held_truth.rate},
+        }
+
+
+def chosen_labels(proposal: Proposal, *, kind: Kind) -> tuple[str, ...]:
+    """The labels that a proposal stands for, empty when it has none.
+
+    Exclusive: its first. Otherwise: all with a probability of at least 0.5, or its first when there is no such label.
+    """
+    likely = tuple(scored.label for scored in proposal.labels if scored.probability >= 0.5)
+    if kind is not Kind.EXCLUSIVE and likely:
+        return likely
+    return tuple(scored.label for scored in proposal.labels[:1])
+
+
+def evaluate(
+    examples: Iterable[VerifiedExample],
+    proposals: Iterable[Proposal],
+    decisions: Iterable[Decision],
+    *,
+    labels: Sequence[str],
+    kind: Kind,
+    versions: Mapping[str, str] | None = None,
+) -> Evaluation:
+    """Judge every source on one and the same holdout, and the candidates on every verified document.
+
+    ``examples`` are all verified examples; a source is measured on the holdout ones for which *every* source has a
+    proposal, so that no figure rests on other documents than the next one. Each source counts in one version: that of
+    ``versions``, else its newest, a version being newer than those before it in a document's list of proposals.
+    A source without any proposal on the holdout is left out, and a note says so. ``labels`` are the codebook's keys.
+    Raises CodebookError when a proposal or an example has a label that is not among them.
+    """
+    examples, decisions = list(examples), list(decisions)
+    holdout = {example.document_id: example for example in examples if example.holdout}
+    chosen = _one_version_each(list(proposals), versions or {})
+    on_holdout = {
+        name: {document_id: proposal for document_id, proposal in own.items() if document_id in holdout}
+        for name, (_, own) in chosen.items()
+    }
+    present = {name: own for name, own in on_holdout.items() if own}
+    common = sorted(set.intersection(*(set(own) for own in present.values()))) if present else []
+    truth = [holdout[document_id].labels for document_id in common]
+    rows = []
+    for name, own in present.items():
+        predicted = [chosen_labels(own[document_id], kind=kind) for document_id in common]
+        rows.append(SourceRow(name, chosen[name][0], len(own), measure(truth, predicted, labels, kind=kind)))
+    shown = _shown(decisions)
+    return Evaluation(
+        holdout=len(holdout),
+        n=len(common),
+        sources=tuple(rows),
+        kept=_kept(decisions),
+        candidates_held_truth=_held_truth(examples, shown),
+        mean_candidates=sum(len(one.candidates) for one in shown.values()) / len(shown) if shown else None,
+        notes=_notes({name: len(own) for name, own in on_holdout.items()}, len(holdout), len(common)),
+    )
+
+
+def table(evaluation: Evaluation) -> Table:
+    """The evaluation as one table: a row per source, and below it what the candidates held."""
+    result = Table(
+        title=f"Sources on the same {evaluation.n} holdout documents",
+        caption=_caption(evaluation),
+        caption_justify="left",
+    )
+    result.add_column("source", no_wrap=True)
+    for heading in ("n", "accuracy", "macro-F1", "balanced accuracy", "candidates kept"):
+        result.add_column(heading, justify="right")
+    kept = {row.name: row for row in evaluation.kept}
+    measured = {row.name: row for row in evaluation.sources}
+    for name in [*measured, *(name for name in kept if name not in measured)]:
+        source = measured.get(name)
+        accuracy, macro_f1, balanced = (
+            (source.accuracy, source.macro_f1, source.balanced_accuracy) if source else (None, None, None)
+        )
+        n = str(source.n if source else 0)
+        f1 = "–" if macro_f1 is None else f"{macro_f1:.3f}"
+        result.add_row(name, n, _percent(accuracy), f1, _percent(balanced), _kept_cell(kept.get(name)))
+    return result
+
+
+def _one_version_each(
+    proposals: Sequence[Proposal], versions: Mapping[str, str]
+) -> dict[str, tuple[str, dict[str, Proposal]]]:
+    """source -> (version, document id -> proposal), sources in the order in which they first appear."""
+    by_source: dict[str, list[Proposal]] = {}
+    for proposal in proposals:
+        by_source.setdefault(proposal.source, []).append(proposal)
+    chosen = {}
+    for name, own in by_source.items():
+        version = versions.get(name) or _newest_version(own)
+        chosen[name] = (version, {proposal.document_id: proposal for proposal in own if proposal.version == version})
+    return chosen
+
+
+def _newest_version(proposals: Sequence[Proposal]) -> str:
+    """The version that no other follows in any document's list; of several such, the last to appear."""
+    latest: dict[str, str] = {}
+    superseded: set[str] = set()
+    for proposal in proposals:
+        before = latest.get(proposal.document_id, proposal.version)
+        if before != proposal.version:
+            superseded.add(before)
+        latest[proposal.document_id] = proposal.version
+    # Documents are listed one after the other, so the last proposal of all may be one that was never renewed.
+    newest = [proposal.version for proposal in proposals if proposal.version not in superseded]
+    return newest[-1] if newest else proposals[-1].version
+
+
+def _kept(decisions: Iterable[Decision]) -> tuple[KeptRow, ...]:
+    proposed: Counter[str] = Counter()
+    kept: Counter[str] = Counter()
+    for decision in decisions:
+        if not decision.verified or decision.shown is None:
+            continue
+        for candidate in decision.shown.candidates:
+            for proposer in candidate.proposers:
+                proposed[proposer.source] += 1
+                kept[proposer.source] += candidate.label in decision.kept
+    return tuple(KeptRow(name, proposed[name], kept[name]) for name in proposed)
+
+
+def _shown(decisions: Iterable[Decision]) -> dict[str, CandidateSet]:
+    """document id -> what the coder of its last decision saw."""
+    return {
+        decision.document_id: decision.shown
+        for decision in decisions
+        if decision.verified and decision.shown is not None
+    }
+
+
+def _held_truth(examples: Iterable[VerifiedExample], shown: Mapping[str, CandidateSet]) -> HeldTruth:
+    hits = [
+        set(example.labels) <= {candidate.label for candidate in shown[example.document_id].candidates}
+        for example in examples
+        # No label at all would be held by any candidates, even by none.
+        if example.labels and example.document_id in shown
+    ]
+    return HeldTruth(sum(hits), len(hits))
+
+
+def _notes(covered: Mapping[str, int], holdout: int, common: int) -> tuple[str, ...]:
+    notes = [
+        f"{name} has no proposals for the holdout and is left out"
+        if count == 0
+        else f"{name} has proposals for {count} of {holdout} holdout documents"
+        for name, count in covered.items()
+        if count < holdout
+    ]
+    if notes and common < holdout and any(covered.values()):
+        notes.append(f"all are measured on the {common} documents that they share")
+    if not holdout:
+        notes.append("no holdout document is verified yet")
+    return tuple(notes)
+
+
+def _caption(evaluation: Evaluation) -> str:
+    held = evaluation.candidates_held_truth
+    lines = []
+    if held.n and evaluation.mean_candidates is not None:
+        lines.append(
+            f"Candidates held all true codes of {held.hits} of {held.n} documents ({_percent(held.rate)}), "
+            f"{evaluation.mean_candidates:.1f} candidates per document."
+        )
+    lines.extend(f"Note: {note}." for note in evaluation.notes)
+    return "\n".join(lines)
+
+
+def _kept_cell(row: KeptRow | None) -> str:
+    return f"{_percent(row.rate)} ({row.kept}/{row.proposed})" if row else "–"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"

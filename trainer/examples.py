@@ -1,0 +1,180 @@
+"""From coders' decisions to verified examples: consensus, holdout, leak check, and a round's snapshot of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from label_configs.codes import LEVEL_MARK, Kind
+from label_configs.errors import TrainingError
+from label_configs.records import Decision, Document, VerifiedExample
+from trainer.atomic import write_atomically
+
+_FIELD_TYPES: dict[str, type | tuple[type, ...]] = {
+    "document_id": str,
+    "text": str,
+    "labels": list,
+    "coders": list,
+    "holdout": bool,
+    "task_id": (int, type(None)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """A training document whose text, but for case and white space, is that of a holdout document."""
+
+    training_id: str
+    holdout_id: str
+
+
+def is_holdout(document_id: str, share: float, salt: str = "winnow-holdout") -> bool:
+    """Whether a document is held out from training, for about ``share`` of all documents.
+
+    The SHA-256 of salt and id is read as a number, uniform in [0, 1), and compared with ``share``: the answer never
+    depends on other documents, so new ones move nothing, and a larger share keeps what a smaller one held out.
+    """
+    digest = hashlib.sha256(f"{salt}\0{document_id}".encode()).digest()
+    # 53 bits are what a float holds exactly; more would round some ids up to 1.
+    return (int.from_bytes(digest[:8]) >> 11) / 2**53 < share
+
+
+def consensus(decisions: Sequence[Decision], *, kind: Kind) -> tuple[str, ...] | None:
+    """The labels that the coders of one document agree on, sorted; None when there is no usable decision, or a tie.
+
+    Only verified decisions count, of each coder the last; when there are ground-truth decisions, only these.
+    Exclusive: the label that most coders chose. Multilabel: each label is put to the vote by itself, holds or not.
+    Graded: each code is, with "does not hold" as one of the answers beside its levels. A tie anywhere leaves the
+    document undecided: an answer that nobody can give must not be learned.
+    """
+    ballots = [set(decision.labels) for decision in _votes(decisions, kind)]
+    if not ballots:
+        return None
+    agreed: list[str] = []
+    for question in sorted({_question(label, kind) for ballot in ballots for label in ballot}):
+        answers = Counter(
+            tuple(sorted(label for label in ballot if _question(label, kind) == question)) for ballot in ballots
+        )
+        (answer, most), *others = answers.most_common(2)
+        if others and others[0][1] == most:
+            return None
+        agreed.extend(answer)
+    return tuple(sorted(agreed))
+
+
+def verified_examples(
+    documents: Mapping[str, Document], decisions: Iterable[Decision], *, kind: Kind, holdout_share: float
+) -> list[VerifiedExample]:
+    """One example per document that its coders agree on (see ``consensus``), sorted by document id.
+
+    ``documents`` maps ids to documents; decisions on a document that is not there, since deleted, are left out.
+    ``coders`` are those whose decisions counted. The holdout is drawn by ``is_holdout``.
+    """
+    by_document: dict[str, list[Decision]] = {}
+    for decision in decisions:
+        if decision.document_id in documents:
+            by_document.setdefault(decision.document_id, []).append(decision)
+    examples = []
+    for document_id, own in sorted(by_document.items()):
+        labels = consensus(own, kind=kind)
+        if labels is None:
+            continue
+        document = documents[document_id]
+        coders = tuple(sorted(decision.coder for decision in _votes(own, kind)))
+        holdout = is_holdout(document_id, holdout_share)
+        examples.append(VerifiedExample(document_id, document.text, labels, coders, holdout, document.task_id))
+    return examples
+
+
+def leaks(examples: Iterable[VerifiedExample]) -> list[Leak]:
+    """Every training document that is also in the holdout under another id; ``holdout_id`` is the first such."""
+    examples = list(examples)
+    held: dict[str, str] = {}
+    for example in examples:
+        if example.holdout:
+            held.setdefault(_normalised(example.text), example.document_id)
+    pairs = ((example.document_id, held.get(_normalised(example.text))) for example in examples if not example.holdout)
+    return [Leak(training_id, holdout_id) for training_id, holdout_id in pairs if holdout_id is not None]
+
+
+def without_leaks(examples: Iterable[VerifiedExample]) -> list[VerifiedExample]:
+    """The examples less the *training* copy of every leak: the holdout stays what it was for earlier adapters."""
+    examples = list(examples)
+    leaked = {leak.training_id for leak in leaks(examples)}
+    return [example for example in examples if example.holdout or example.document_id not in leaked]
+
+
+def examples_digest(examples: Iterable[VerifiedExample]) -> str:
+    """16 hexadecimal digits naming what is learned from and judged on: ids, texts, labels, holdout; in any order."""
+    rows = sorted([example.document_id, example.text, sorted(example.labels), example.holdout] for example in examples)
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+
+
+def write_examples(path: Path, examples: Iterable[VerifiedExample]) -> None:
+    """Write a snapshot, one JSON object per line, atomically. Raises TrainingError when it cannot be written."""
+    lines = [json.dumps(asdict(example), ensure_ascii=False) for example in examples]
+    write_atomically(path, "".join(f"{line}\n" for line in lines))
+
+
+def read_examples(path: Path) -> list[VerifiedExample]:
+    """What ``write_examples`` wrote. Raises TrainingError naming file and line."""
+    try:
+        # Not splitlines(): texts may hold U+2028 and its like, which JSON leaves as they are.
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except OSError as error:
+        raise TrainingError(f"{path}: cannot be read ({error.strerror}); start the round again") from error
+    except UnicodeDecodeError as error:
+        raise TrainingError(f"{path}: not UTF-8 at byte {error.start}; start the round again") from error
+    return [_example(f"{path}:{number}", line) for number, line in enumerate(lines, start=1) if line or number > 1]
+
+
+def _votes(decisions: Sequence[Decision], kind: Kind) -> list[Decision]:
+    """The decisions that count: verified, ground truth before others, the last of each coder."""
+    usable = [
+        decision for decision in decisions if decision.verified and (kind is not Kind.EXCLUSIVE or _single(decision))
+    ]
+    usable = [decision for decision in usable if decision.ground_truth] or usable
+    last = {decision.coder: decision for decision in sorted(usable, key=_time)}
+    return list(last.values())
+
+
+def _single(decision: Decision) -> bool:
+    return len(set(decision.labels)) == 1
+
+
+def _time(decision: Decision) -> tuple[float, int]:
+    moment = decision.updated_at.timestamp() if decision.updated_at else float("-inf")
+    return moment, decision.annotation_id
+
+
+def _question(label: str, kind: Kind) -> str:
+    """What is put to the vote: the document's one code, a code's level, or whether a label holds."""
+    match kind:
+        case Kind.EXCLUSIVE:
+            return ""
+        case Kind.GRADED:
+            return label.rpartition(LEVEL_MARK)[0]
+        case Kind.MULTILABEL:
+            return label
+
+
+def _normalised(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _example(where: str, line: str) -> VerifiedExample:
+    try:
+        data: dict[str, Any] = json.loads(line)
+    except ValueError as error:
+        raise TrainingError(f"{where}: not JSON ({error}); start the round again") from error
+    if not isinstance(data, dict) or set(data) != set(_FIELD_TYPES):
+        raise TrainingError(f"{where}: must be an object with {', '.join(_FIELD_TYPES)}; start the round again")
+    for name, expected in _FIELD_TYPES.items():
+        if not isinstance(data[name], expected):
+            raise TrainingError(f"{where}: {name} is {data[name]!r:.40}, of a wrong type; start the round again")
+    return VerifiedExample(**{**data, "labels": tuple(data["labels"]), "coders": tuple(data["coders"])})

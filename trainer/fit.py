@@ -1,0 +1,237 @@
+"""Fine-tune a LoRA adapter, and ask it and what it would replace about the holdout. Runs in a process of its own.
+
+    python -m trainer.fit ROUND_FOLDER
+
+reads ``plan.json`` and ``examples.jsonl``; prints progress as JSON lines; writes ``adapter/`` and, last, ``outcome.json``.
+
+Shared prefix: with the prompt's prefix P the same for all B documents of a batch, keys and values of P are computed once, expanded
+to B, and the suffixes attend to them. The gradient with respect to P's keys and values is the sum over the batch, as it would
+be with P repeated B times, so the step is exact and costs |P| + B |S| tokens instead of B (|P| + |S|).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+
+from label_configs.codebook import load_codebook
+from label_configs.errors import TrainingError, WinnowError
+from label_configs.records import Proposal, VerifiedExample
+from ml_backend.devices import device_facts, set_threads
+from ml_backend.prompts import Prompt
+from ml_backend.scoring import CausalScorer, expand_cache
+from ml_backend.sources.base import ranked
+from trainer.atomic import write_atomically
+from trainer.base_model import load_trainable, resolved
+from trainer.collate import SequenceDataset, collate, sequences
+from trainer.evaluation.report import chosen_labels
+from trainer.examples import read_examples
+from trainer.recipe import LoraRecipe, Precision, recipe_with
+
+Emit = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """What a round's process is told: paths, base, recipe. ``current`` is the adapter to compare with, None for the base."""
+
+    base: str
+    recipe: LoraRecipe
+    codebook: Path
+    current: str | None
+    current_folder: Path | None
+    threads: int | None
+
+    @classmethod
+    def read(cls, folder: Path) -> FitPlan:
+        """The plan in ``folder/plan.json``, written by the round's job."""
+        data = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+        return cls(
+            data["base"],
+            recipe_with(LoraRecipe(), data["recipe"]),
+            folder / "codebook.yaml",
+            data["current"],
+            Path(data["current_folder"]) if data["current_folder"] else None,
+            data["threads"],
+        )
+
+
+class SharedPrefixLoss(torch.nn.Module):
+    """Mean cross-entropy over the tokens of the labels; the prompt's prefix is computed once per batch.
+
+    A module, so that whatever wraps a model for several devices wraps the whole of it.
+    """
+
+    def __init__(self, model: Any, prefix_ids: Sequence[int]) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("prefix_ids", torch.tensor([prefix_ids]), persistent=False)
+
+    def forward(self, input_ids: torch.Tensor, mask: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Loss of a batch as ``collate`` makes it, all ``[batch, tokens]``."""
+        causal = self.model.get_base_model()
+        prefix_ids: Any = self.prefix_ids
+        batch, prefix = input_ids.shape[0], prefix_ids.shape[1]
+        once = causal.base_model(input_ids=prefix_ids, use_cache=True).past_key_values
+        hidden = causal.base_model(
+            input_ids=input_ids,
+            attention_mask=torch.cat([mask.new_ones(batch, prefix), mask], 1),
+            past_key_values=expand_cache(once, batch),
+            position_ids=torch.arange(input_ids.shape[1], device=input_ids.device)[None] + prefix,
+        ).last_hidden_state
+        learned = targets != -100
+        logits = causal.get_output_embeddings()(hidden[learned])
+        return {"loss": torch.nn.functional.cross_entropy(logits.float(), targets[learned])}
+
+
+class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not typed for us
+    """Says after each step how far the training has come."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._started = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Report step, steps and the seconds that are left at this pace."""
+        del args, control, kwargs
+        pace = (time.monotonic() - self._started) / state.global_step
+        left = pace * (state.max_steps - state.global_step)
+        self._emit({"step": state.global_step, "steps": state.max_steps, "seconds_left": round(left, 1)})
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **kw: Any) -> None:
+        """Report the loss, and stop at one that is no number."""
+        del args, kw
+        loss = (logs or {}).get("loss")
+        if loss is not None:
+            self._emit({"step": state.global_step, "steps": state.max_steps, "loss": loss})
+            control.should_training_stop = control.should_training_stop or loss != loss
+
+
+def train(
+    model: Any, prompt: Prompt, examples: Sequence[VerifiedExample], recipe: LoraRecipe, folder: Path, emit: Emit
+) -> float:
+    """Train the adapter that ``model`` (a PeftModel) carries; the last step's loss. Raises TrainingError when it is NaN."""
+    scorer = CausalScorer(model.get_base_model(), prompt)
+    rows = sequences(examples, prompt, scorer.trie)
+    arguments = TrainingArguments(
+        output_dir=str(folder / "trainer"),
+        per_device_train_batch_size=recipe.micro_batch_size,
+        gradient_accumulation_steps=recipe.batch_size // recipe.micro_batch_size,
+        num_train_epochs=recipe.epochs,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type=recipe.scheduler.value,
+        warmup_steps=recipe.warmup_ratio,
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_grad_norm,
+        optim=recipe.optimizer.value,
+        seed=recipe.seed,
+        bf16=recipe.precision is Precision.BF16,
+        fp16=recipe.precision is Precision.FP16,
+        logging_steps=1,
+        save_strategy="no",
+        report_to=[],
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        disable_tqdm=True,
+        use_cpu=next(model.parameters()).device.type == "cpu",
+    )
+    trainer = Trainer(
+        model=SharedPrefixLoss(model, prompt.prefix_ids),
+        args=arguments,
+        train_dataset=SequenceDataset(rows),
+        data_collator=collate,
+        callbacks=[Progress(emit)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    if not losses or losses[-1] != losses[-1]:
+        raise TrainingError("the loss became NaN; lower learning_rate in the recipe")
+    return float(losses[-1])
+
+
+def predictions(model: Any, prompt: Prompt, examples: Sequence[VerifiedExample], budget: int) -> list[tuple[str, ...]]:
+    """The labels that ``model`` chooses for each example, in order."""
+    codebook = prompt.codebook
+    scored = CausalScorer(model, prompt, token_budget=budget).score([e.text for e in examples])
+    return [
+        chosen_labels(Proposal(e.document_id, "", "", ranked(codebook, s.probabilities.tolist())), kind=codebook.kind)
+        for e, s in zip(examples, scored, strict=True)
+    ]
+
+
+def judge_holdout(
+    model: Any, prompt: Prompt, holdout: Sequence[VerifiedExample], plan: FitPlan, budget: int
+) -> dict[str, list[list[str]]]:
+    """What the new adapter, and what it would replace, say of the holdout: the current adapter, else the base alone."""
+    model.eval()
+    base = model.get_base_model()
+    new = predictions(base, prompt, holdout, budget)
+    if plan.current and plan.current_folder:
+        model.load_adapter(str(plan.current_folder), adapter_name=plan.current)
+        model.set_adapter(plan.current)
+        current = predictions(base, prompt, holdout, budget)
+    else:
+        with model.disable_adapter():
+            current = predictions(base, prompt, holdout, budget)
+    return {"new": [list(p) for p in new], "current": [list(p) for p in current]}
+
+
+def run(folder: Path, emit: Emit) -> None:
+    """The round in ``folder``, from plan to outcome. Raises WinnowError with what hinders it."""
+    plan = FitPlan.read(folder)
+    facts = device_facts()
+    set_threads(plan.threads)
+    recipe = resolved(plan.recipe, facts)
+    set_seed(recipe.seed)
+    codebook = load_codebook(plan.codebook)
+    examples = read_examples(folder / "examples.jsonl")
+    training = [e for e in examples if not e.holdout]
+    holdout = [e for e in examples if e.holdout]
+    emit({"stage": "load"})
+    model, tokenizer = load_trainable(plan.base, recipe, facts)
+    prompt = Prompt(recipe.prompt, codebook, tokenizer, recipe.max_document_tokens)
+    emit({"stage": "train", "training": len(training)})
+    started = time.monotonic()
+    loss = train(model, prompt, training, recipe, folder, emit)
+    seconds = time.monotonic() - started
+    model.save_pretrained(str(folder / "adapter"), safe_serialization=True)
+    emit({"stage": "judge", "holdout": len(holdout)})
+    outcome = {
+        "loss": loss,
+        "training_seconds": round(seconds, 1),
+        "device": facts.name,
+        "precision": recipe.precision.value,
+        "predictions": judge_holdout(model, prompt, holdout, plan, facts.token_budget),
+    }
+    write_atomically(folder / "outcome.json", json.dumps(outcome))
+    emit({"stage": "done"})
+
+
+def main() -> int:
+    """Entry of the round's process: 0, or 2 with one JSON line that holds the error."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+
+    def emit(progress: Mapping[str, Any]) -> None:
+        sys.stdout.write(json.dumps(dict(progress)) + "\n")
+        sys.stdout.flush()
+
+    try:
+        run(Path(sys.argv[1]), emit)
+    except WinnowError as error:
+        emit({"error": str(error)})
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""The scheduler: counts verified documents from Label Studio itself and starts the rounds that are due.
+
+Webhooks only wake it. One process at a time holds it, by a lock in Redis.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from redis import Redis
+
+from label_configs.errors import LabelStudioError, WinnowError
+from ml_backend import queue
+from ml_backend.app import ROUND_JOB
+from ml_backend.experiment import Project, load_project, registered
+from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.settings import Settings
+from trainer.rounds import due, last_verified, rounds_folder
+from trainer.verified import read_project
+
+log = logging.getLogger(__name__)
+
+LOCK_SECONDS = 120.0
+WAIT_SECONDS = 5.0  # at most this long until a stop is heard
+
+
+def reconcile(redis: Redis, client: LabelStudioClient, project: Project) -> bool:
+    """Whether a round was due and has been enqueued. The exact count costs an export, so a cheap bound is asked first."""
+    training = project.experiment.training
+    if training is None:
+        return False
+    folder = rounds_folder(project.home, project.id)
+
+    def is_due(verified: int) -> bool:
+        return due(
+            verified, thresholds=training.thresholds, every=training.every, last_verified=last_verified(folder)
+        ) is not None  # fmt: skip
+
+    if not is_due(client.annotated_tasks(project.id)):
+        return False
+    verified = len(read_project(client, project).examples)
+    if not is_due(verified):
+        return False
+    log.info("project %s: %s verified documents, a round is due", project.id, verified)
+    return enqueue_round(redis, project.id)
+
+
+def enqueue_round(redis: Redis, project_id: int) -> bool:
+    """Enqueue a round, unless one of this project is queued or running; whether it was enqueued."""
+    job = queue.enqueue(
+        redis, queue.TRAIN, ROUND_JOB, [project_id], job_id=f"round-{project_id}", timeout=queue.TRAIN_TIMEOUT
+    )
+    return job is not None
+
+
+def run_scheduler(settings: Settings, stop: threading.Event) -> None:
+    """Until ``stop`` is set: look at projects when a webhook says so, and at all of them every ``reconcile_seconds``."""
+    redis = queue.connect(settings)
+    client = LabelStudioClient(settings)
+    lock = queue.Lock(redis, "scheduler", LOCK_SECONDS)
+    next_look = 0.0
+    changed: set[int] = set()
+    try:
+        while not stop.is_set():
+            changed |= queue.wait_changed(redis, min(WAIT_SECONDS, settings.reconcile_seconds))
+            if not lock.hold():
+                continue
+            if time.monotonic() >= next_look:
+                changed |= set(registered(settings.home))
+                next_look = time.monotonic() + settings.reconcile_seconds
+            for project_id in sorted(changed):
+                _look(settings, redis, client, project_id)
+            changed.clear()
+    finally:
+        lock.release()
+
+
+def _look(settings: Settings, redis: Redis, client: LabelStudioClient, project_id: int) -> None:
+    """Reconcile one project; one that cannot be read does not hinder the others, and is looked at again."""
+    try:
+        reconcile(redis, client, load_project(settings.home, project_id))
+    except LabelStudioError as error:
+        log.warning("project %s: %s", project_id, error)
+    except WinnowError as error:
+        log.error("project %s: %s", project_id, error)

@@ -1,0 +1,51 @@
+"""The web process under gunicorn: several workers, threads for the calls that wait."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+
+from ml_backend import queue
+from ml_backend.app import create_app
+from ml_backend.settings import Settings
+from trainer.up import check_port
+
+THREADS = 8  # per worker; /predict waits in one, /webhook must find another free
+
+
+class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn is not typed
+    """gunicorn, configured from the settings alone."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Set what gunicorn would read from a command line."""
+        options: dict[str, Any] = {
+            "bind": f"{self._settings.host}:{self._settings.port}",
+            "workers": self._settings.web_workers,
+            "worker_class": "gthread",
+            "threads": THREADS,
+            "timeout": 120,
+            "graceful_timeout": 8,
+            "accesslog": None,
+            "loglevel": self._settings.log_level.lower(),
+            "control_socket_disable": True,
+        }
+        for key, value in options.items():
+            if key in self.cfg.settings:
+                self.cfg.set(key, value)
+
+    def load(self) -> Flask:
+        """The application of one worker process, with a Redis connection of its own."""
+        return create_app(self._settings, queue.connect(self._settings))
+
+
+def run_web(settings: Settings) -> None:
+    """Serve until told to stop. Raises EnvironmentFault when the port is in use, QueueError when Redis is away."""
+    check_port(settings.host, settings.port)
+    queue.connect(settings).close()
+    WebServer(settings).run()

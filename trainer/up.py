@@ -1,0 +1,188 @@
+"""All of Winnow's processes together, in the foreground: started in order, stopped together."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue as events
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from label_configs.errors import EnvironmentFault, QueueError
+from ml_backend import embedded_redis, queue
+from ml_backend.settings import Settings
+from trainer.tether import tethered
+
+log = logging.getLogger(__name__)
+
+START_SECONDS = 60.0
+STOP_SECONDS = 10.0
+COMMANDS = {
+    "web": ("serve",),
+    "propose": ("worker", "propose"),
+    "train": ("worker", "train"),
+    "scheduler": ("worker", "scheduler"),
+}
+
+
+def check_port(host: str, port: int, setting: str = "WINNOW_PORT") -> None:
+    """Raise EnvironmentFault when something listens on the address already, or it is not of this machine."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise EnvironmentFault(f"{host}:{port}: {error.strerror}; stop what uses it or set {setting}") from None
+
+
+class Installation:
+    """The processes of one installation: Redis where none is configured, web, workers, scheduler.
+
+    They are tied to the thread that starts them and end with it, however it ends; each writes to ``home/logs/<name>.log``.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._events: events.Queue[tuple[str, int]] = events.Queue()
+        self._stopping = False
+
+    def __enter__(self) -> Installation:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start everything and return when the web process answers. Raises EnvironmentFault or QueueError."""
+        check_port(self.settings.host, self.settings.port)
+        self.settings.logs_folder.mkdir(parents=True, exist_ok=True)
+        if self.settings.redis_url is None:
+            self._start_redis()
+        queue.connect(self.settings).close()
+        for name, arguments in COMMANDS.items():
+            self._start(name, [sys.executable, "-m", "trainer.cli", *arguments])
+        self._wait_for("web", self._web_answers)
+
+    def _start_redis(self) -> None:
+        socket_path = self.settings.socket_path
+        if socket_path.exists() and _answers(self.settings):
+            raise EnvironmentFault(f"{self.settings.home}: another `winnow up` uses this folder; stop it or set WINNOW_HOME")
+        self._start("redis", embedded_redis.command(self.settings.home / "redis", socket_path))
+        self._wait_for("redis", lambda: queue.connect(self.settings).close())
+
+    def _start(self, name: str, command: list[str]) -> None:
+        path = self.settings.logs_folder / f"{name}.log"
+        with path.open("ab") as file:
+            process = subprocess.Popen(
+                tethered(command), stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+                env=environment(self.settings), start_new_session=True,
+            )  # fmt: skip
+        self._processes[name] = process
+        threading.Thread(target=self._watch, args=(name, process), daemon=True).start()
+        log.info("started %s (process %s, log %s)", name, process.pid, path)
+
+    def _watch(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        self._events.put((name, process.wait()))
+
+    def _web_answers(self) -> None:
+        url = f"http://{self.settings.host}:{self.settings.port}/health"
+        with urllib.request.urlopen(url, timeout=2):
+            pass
+
+    def _wait_for(self, name: str, check: object) -> None:
+        assert callable(check)
+
+        def alive_and_ready() -> None:
+            if (code := self._processes[name].poll()) is not None:
+                raise EnvironmentFault(self._ended(name, code))
+            check()
+
+        Retrying(
+            retry=retry_if_exception_type((QueueError, urllib.error.URLError, OSError)),
+            stop=stop_after_delay(START_SECONDS),
+            wait=wait_fixed(0.1),
+            reraise=True,
+        )(alive_and_ready)
+
+    def _ended(self, name: str, code: int) -> str:
+        path = self.settings.logs_folder / f"{name}.log"
+        return f"{name} ended with code {code}: {last_line(path) or 'no output'}; see {path}"
+
+    def wait(self) -> None:
+        """Return when told to stop (SIGINT, SIGTERM); raise EnvironmentFault when a process ends by itself."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: self._events.put(("", 0)))
+        name, code = self._events.get()
+        if name:
+            raise EnvironmentFault(self._ended(name, code))
+
+    def check(self) -> None:
+        """Raise EnvironmentFault when a process has ended."""
+        for name, process in self._processes.items():
+            if (code := process.poll()) is not None:
+                raise EnvironmentFault(self._ended(name, code))
+
+    def stop(self) -> None:
+        """Stop everything, Redis last; what does not end within 10 s is killed."""
+        rest = [n for n in self._processes if n != "redis"]
+        for names in (rest, ["redis"] if "redis" in self._processes else []):
+            for name in names:
+                _signal(self._processes[name], signal.SIGTERM)
+            for name in names:
+                try:
+                    self._processes[name].wait(STOP_SECONDS)
+                except subprocess.TimeoutExpired:
+                    log.warning("%s does not stop; killed", name)
+                    _signal(self._processes[name], signal.SIGKILL)
+                    self._processes[name].wait()
+        self._processes.clear()
+
+
+def _answers(settings: Settings) -> bool:
+    try:
+        queue.connect(settings).close()
+    except QueueError:
+        return False
+    return True
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Signal the process's whole session: a worker may have a job's process of its own."""
+    if process.poll() is None:
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            return
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The environment that hands these settings to a process: secrets travel here, never in a command line."""
+    values = os.environ.copy()
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        if value is not None:
+            values[f"WINNOW_{name.upper()}"] = value.get_secret_value() if hasattr(value, "get_secret_value") else str(value)
+    return values
+
+
+def last_line(path: Path) -> str:
+    """The last line of a log that says something, empty when there is none."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
