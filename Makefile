@@ -13,7 +13,7 @@ LS_BIN := .venv-label-studio/bin
 PIP_INSTALL := -m pip -q -q --no-input --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
-.PHONY: help venv label-studio demo-files chromium demo test lint format screenshots clean distclean
+.PHONY: help venv label-studio demo-files chromium demo test lint format docs screenshots clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -65,8 +65,11 @@ format: venv ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-screenshots: venv label-studio demo-files chromium ## the browser tests alone; their pictures are in tests/output
-	@$(BIN)/python -m pytest tests/browser
+docs: venv ## rewrite the README's tables of commands and settings
+	@$(BIN)/python -m trainer.documents README.md
+
+screenshots: venv label-studio chromium ## take the README's pictures anew: tests/browser/screenshots
+	@$(BIN)/python -m pytest -q tests/browser/screenshots.py
 
 clean: ## remove caches and what the tests left
 	@rm -rf build dist tests/output .pytest_cache .mypy_cache .ruff_cache .hypothesis

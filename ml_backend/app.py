@@ -19,12 +19,12 @@ from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, jsonify, request
 from redis import Redis
-from werkzeug.exceptions import BadRequest, HTTPException, Unauthorized
+from werkzeug.exceptions import BadRequest, HTTPException, NotFound, Unauthorized
 
-from label_configs.errors import ConfigError, LabelStudioError, QueueError, WinnowError, WireError
+from label_configs.errors import LabelStudioError, QueueError, WinnowError, WireError
 from ml_backend import queue
 from ml_backend.events import Change, parse_event, parse_project_id
-from ml_backend.experiment import load_project, registered
+from ml_backend.experiment import Project, load_project, registered
 from ml_backend.metrics import render_metrics
 from ml_backend.predicting import predict
 from ml_backend.proposing import Plan
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 MAX_BODY = 64 * 1024 * 1024  # bytes; 2,000 whole tasks were seen in 4 MB
 ROUND_JOB = "trainer.jobs.run_round"
-STATUS = {ConfigError: 404, WireError: 400, QueueError: 503, LabelStudioError: 502}
+STATUS = {WireError: 400, QueueError: 503, LabelStudioError: 502}
 
 
 def create_app(settings: Settings, redis: Redis, blueprints: Iterable[Blueprint] = ()) -> Flask:
@@ -42,8 +42,8 @@ def create_app(settings: Settings, redis: Redis, blueprints: Iterable[Blueprint]
     app = Flask("winnow", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.extensions["winnow"] = (settings, redis)
-    app.before_request(_authenticate)
-    app.register_error_handler(Exception, _error)
+    app.before_request(authenticate)
+    app.register_error_handler(Exception, error_answer)
     for rule, view, methods in ROUTES:
         app.add_url_rule(rule, view_func=view, methods=methods)
     for blueprint in blueprints:
@@ -56,7 +56,7 @@ def _parts() -> tuple[Settings, Redis]:
     return settings, redis
 
 
-def _authenticate() -> None:
+def authenticate() -> None:
     """Basic authentication, or on /webhook the bearer token; compared in constant time."""
     if request.path == "/health":
         return
@@ -78,7 +78,7 @@ def _same(sent: str | None, expected: str) -> bool:
     return hmac.compare_digest((sent or "").encode(), expected.encode())
 
 
-def _error(error: Exception) -> Response:
+def error_answer(error: Exception) -> Response:
     """Every error in one JSON shape, without a traceback; unexpected ones are logged with theirs."""
     if isinstance(error, HTTPException):
         status, code, message = error.code or 500, error.name.lower().replace(" ", "-"), error.description or ""
@@ -105,6 +105,13 @@ def _body() -> dict[str, Any]:
     return body
 
 
+def _project(settings: Settings, value: Any, where: str) -> Project:
+    project_id = parse_project_id(value, where)
+    if project_id not in registered(settings.home):
+        raise NotFound(f"project {project_id}: not known to Winnow; run `winnow init --project {project_id}`")
+    return load_project(settings.home, project_id)
+
+
 def health() -> Response:
     """That the process is up; nothing about it."""
     return jsonify({"status": "UP", "model_class": "Winnow"})
@@ -113,8 +120,7 @@ def health() -> Response:
 def setup() -> Response:
     """The version that a prediction must have for Label Studio not to ask again. Loads nothing."""
     settings, _ = _parts()
-    project_id = parse_project_id(_body().get("project"), "setup")
-    return jsonify({"model_version": Plan.of(load_project(settings.home, project_id)).version})
+    return jsonify({"model_version": Plan.of(_project(settings, _body().get("project"), "setup")).version})
 
 
 def predict_route() -> Response:
@@ -124,7 +130,7 @@ def predict_route() -> Response:
     tasks = body.get("tasks")
     if not isinstance(tasks, list) or not all(isinstance(t, dict) for t in tasks):
         raise WireError("predict: field 'tasks' must be a list of tasks")
-    project = load_project(settings.home, parse_project_id(body.get("project"), "predict"))
+    project = _project(settings, body.get("project"), "predict")
     results = predict(redis, project, tasks, chunk=settings.chunk_documents, deadline=settings.predict_deadline_seconds)
     return jsonify({"results": results, "model_version": Plan.of(project).version})
 

@@ -11,8 +11,8 @@ from ml_backend.experiment import CandidateRule
 def candidate_set(document_id: str, proposals: Sequence[Proposal], rule: CandidateRule, version: str) -> CandidateSet:
     """Union of each source's ``top_k`` labels at or above the floor; by agreement, then by mean probability.
 
-    A candidate's probability is its mean over all sources, those that did not propose it included. With no label at or above
-    the floor, the most probable one of each source is shown, so that there is something to reject.
+    A candidate's probability is its mean over all sources, those that did not propose it included. With no label at or
+    above the floor, the most probable one of each source is shown, so that there is something to reject.
     """
     chosen = _chosen(proposals, rule, rule.floor) or _chosen(proposals, CandidateRule(top_k=1), 0.0)
     mean = _mean_probabilities(proposals)

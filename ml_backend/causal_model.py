@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import PeftConfig, PeftModel
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from label_configs.errors import AdapterError, ModelError
+from label_configs.errors import AdapterError, ModelError, reason
 from ml_backend.devices import DeviceFacts
 
 log = logging.getLogger(__name__)
 transformers_logging.disable_progress_bar()
+
+# What transformers, safetensors and torch raise for files that are missing, damaged or of another shape.
+LOADING_ERRORS = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)
 
 
 class CausalModel:
@@ -32,10 +36,9 @@ class CausalModel:
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(model)
             loaded: Any = AutoModelForCausalLM.from_pretrained(model, dtype=facts.dtype, use_safetensors=True)
-        except (OSError, ValueError, ImportError) as error:
-            reason = str(error).splitlines()[0]
+        except LOADING_ERRORS as error:
             raise ModelError(
-                f"model {model}: cannot be loaded ({reason}); give a folder with config, tokenizer and "
+                f"model {model}: cannot be loaded ({reason(error)}); give a folder with config, tokenizer and "
                 "safetensors files, or a hub name this machine can reach"
             ) from None
         self.base: Any = loaded.to(facts.kind).eval()
@@ -55,7 +58,8 @@ class CausalModel:
                 with self._peft.disable_adapter():
                     yield self.base
             return
-        self._load(adapter_id, folder)
+        with torch.inference_mode(False):  # weights made in it could never be unloaded
+            self._load(adapter_id, folder)
         assert self._peft is not None
         self._peft.set_adapter(adapter_id)
         yield self.base
@@ -67,12 +71,50 @@ class CausalModel:
             raise AdapterError(f"adapter {adapter_id}: not loaded, and no folder was given to load it from")
         try:
             if self._peft is None:
-                self._peft = PeftModel.from_pretrained(self.base, str(folder), adapter_name=adapter_id)
-            else:
-                self._peft.load_adapter(str(folder), adapter_name=adapter_id)
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise AdapterError(
-                f"adapter {adapter_id}: does not load over {self.name} ({str(error).splitlines()[0]}); train it anew"
-            ) from None
+                with adapter_errors(adapter_id, self.name):
+                    config = PeftConfig.from_pretrained(str(folder), inference_mode=True)
+                    self._peft = PeftModel(self.base, config, adapter_name=adapter_id)
+            load_adapter(self._peft, adapter_id, folder, self.name)
+        except AdapterError:
+            self.unload(adapter_id)  # what was loaded in part would change the base's answers
+            raise
         self._peft.eval()
         log.info("loaded adapter %s over %s", adapter_id, self.name)
+
+    def unload(self, adapter_id: str) -> None:
+        """Forget an adapter; nothing happens when it is not loaded."""
+        if self._peft is None or adapter_id not in self._peft.peft_config:
+            return
+        others = [name for name in self._peft.peft_config if name != adapter_id]
+        if others:
+            self._peft.set_adapter(others[-1])
+            self._peft.delete_adapter(adapter_id)
+        else:
+            self._peft.unload()
+            self._peft = None
+
+
+@contextmanager
+def adapter_errors(adapter_id: str, base: str) -> Iterator[None]:
+    """Turn what peft raises for an adapter that does not fit into AdapterError."""
+    try:
+        yield
+    except (*LOADING_ERRORS, KeyError, TypeError) as error:
+        raise AdapterError(
+            f"adapter {adapter_id}: does not load over {base} ({reason(error)}); train it anew"
+        ) from None
+
+
+def load_adapter(peft: PeftModel, adapter_id: str, folder: Path, base: str) -> None:
+    """Load an adapter's weights into ``peft``. Raises AdapterError unless every one has its place, and every place one.
+
+    peft itself passes over layers that the adapter or the base lacks, and goes on with random or no weights there.
+    """
+    with adapter_errors(adapter_id, base):
+        device = str(next(peft.parameters()).device)
+        found: Any = peft.load_adapter(str(folder), adapter_name=adapter_id, torch_device=device)
+    if strange := [*found.missing_keys, *found.unexpected_keys]:
+        raise AdapterError(
+            f"adapter {adapter_id}: was made for another base than {base} ({len(strange)} weights have no counterpart, "
+            f"such as {strange[0]}); train it anew"
+        )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DeviceFacts:
-    """A device: ``kind`` is cpu, cuda or mps; ``memory`` in bytes; ``bf16`` whether it computes in bfloat16 natively."""
+    """A device: ``kind`` is cpu or cuda; ``memory`` in bytes; ``bf16`` whether it computes in bfloat16 natively."""
 
     kind: str
     name: str
@@ -50,16 +50,7 @@ def device_facts() -> DeviceFacts:
             "cuda", properties.name, properties.total_memory, torch.cuda.is_bf16_supported(), torch.cuda.device_count()
         )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return DeviceFacts("cpu", "cpu", memory, _cpu_has_bf16())
-
-
-def _cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies matrices in bfloat16 (AVX-512 BF16 or AMX), as far as this torch can tell."""
-    import torch
-
-    ask = getattr(torch.cpu, "get_capabilities", dict)
-    capabilities = ask()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return DeviceFacts("cpu", "cpu", memory, False)
 
 
 def set_threads(threads: int | None) -> int:

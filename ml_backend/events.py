@@ -9,6 +9,8 @@ from typing import Any
 
 from label_configs.errors import WireError
 
+LIMIT = 10**18  # ids are smaller; Label Studio counts from 1
+
 
 class Change(StrEnum):
     """What a webhook is about, as far as Winnow cares."""
@@ -49,7 +51,10 @@ def parse_event(payload: Any) -> Event:
 
 def parse_project_id(value: Any, where: str) -> int:
     """A project's id from ``7``, ``"7"`` or ``"7.1717171717"`` (id and creation time). Raises WireError."""
-    text = str(value).partition(".")[0] if isinstance(value, int | str) and not isinstance(value, bool) else ""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LIMIT:
+        return value
+    text = value.partition(".")[0] if isinstance(value, str) else ""
     if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise WireError(f"{where}: field 'project' is {str(value)[:40]!r}, no project id")
+        told = repr(value[:40]) if isinstance(value, str) else f"a {type(value).__name__}"
+        raise WireError(f"{where}: field 'project' is {told}, no project id")
     return int(text)

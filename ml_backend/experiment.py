@@ -1,13 +1,13 @@
 """The experiment, one ``winnow.yaml``: codebook, sources, candidates, review form, training.
 
-Parsed to frozen dataclasses; unknown keys are refused with their line and the nearest valid key. ``winnow init`` keeps a
-copy with absolute paths beside each project (``home/projects/<id>/winnow.yaml``), so that workers need no other file.
+Parsed to frozen dataclasses; unknown keys are refused with their line and the nearest valid key. ``winnow init`` keeps
+a copy with absolute paths beside each project (``home/projects/<id>/winnow.yaml``), so that workers need no other file.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -16,11 +16,14 @@ from typing import Any
 import yaml
 
 from label_configs.codebook import Codebook, dump_codebook, load_codebook
-from label_configs.errors import ConfigError
-from label_configs.render import ReviewForm, default_form
-from label_configs.strictyaml import build, load_yaml
+from label_configs.errors import ConfigError, EnvironmentFault
+from label_configs.forms import ReviewForm, check_form, default_form
+from label_configs.strictyaml import Location, YamlFile, build, load_yaml
 
 ADAPTER_SOURCE = "adapter"
+GATE_METRICS = ("macro_f1", "accuracy")
+
+Problem = tuple[Location, str]
 
 
 class SourceKind(StrEnum):
@@ -49,7 +52,7 @@ class SourceConfig:
 
 @dataclass(frozen=True)
 class CandidateRule:
-    """Which labels a coder is shown: the ``top_k`` of each source at or above ``floor`` (a probability), at most ``max``."""
+    """Which labels a coder is shown: the ``top_k`` of each source, of probability ``floor`` or more, ``max`` in all."""
 
     max: int = 6
     top_k: int = 2
@@ -130,71 +133,110 @@ def load_experiment(path: Path) -> tuple[Experiment, Codebook]:
     """Read ``winnow.yaml`` and its codebook. Raises ConfigError with file, line and remedy."""
     source = load_yaml(path)
     experiment = build(Experiment, source.data, source=source)
-    _check(experiment, path)
+    _check(experiment, source)
     experiment = _absolute(experiment, path.parent)
-    return experiment, load_codebook(experiment.codebook)
+    codebook = load_codebook(experiment.codebook)
+    if experiment.review.form is not None:
+        try:
+            check_form(codebook, experiment.review.form)
+        except ConfigError as error:
+            raise ConfigError(f"{source.where(('review', 'form'))}: review.form: {error}") from None
+    return experiment, codebook
 
 
-def _check(experiment: Experiment, path: Path) -> None:
+def _check(experiment: Experiment, source: YamlFile) -> None:
     """Cross-field checks, all problems in one message."""
-    problems: list[str] = []
-    names = [s.name for s in experiment.sources]
-    if not names:
-        problems.append("sources: none; name at least one")
-    problems += [f"sources: two are named {n!r}; rename one" for n in sorted({n for n in names if names.count(n) > 1})]
-    if ADAPTER_SOURCE in names:
-        problems.append(f"sources: the name {ADAPTER_SOURCE!r} is kept for what training makes; choose another")
-    for s in experiment.sources:
-        if s.kind is SourceKind.ADAPTER:
-            problems.append(f"sources: {s.name}: adapters come from `training`; use kind causal")
-        if s.kind is not SourceKind.FAKE and not s.model:
-            problems.append(f"sources: {s.name}: no model; add `model:` with a folder or a hub name")
-    rule, training = experiment.candidates, experiment.training
-    if rule.max < 1 or rule.top_k < 1 or not 0 <= rule.floor < 1:
-        problems.append("candidates: max and top_k must be 1 or more, floor at least 0 and below 1")
-    if training:
-        if not 0 < training.holdout_share < 1:
-            problems.append("training.holdout_share: must lie between 0 and 1")
-        if not training.thresholds and training.every is None:
-            problems.append("training: neither thresholds nor every; give one of them")
-        if any(t < 1 for t in training.thresholds) or (training.every is not None and training.every < 1):
-            problems.append("training: thresholds and every count documents; use numbers of 1 or more")
-        if training.gate.metric not in {"macro_f1", "accuracy"}:
-            problems.append(f"training.gate.metric: {training.gate.metric!r} is unknown; use macro_f1 or accuracy")
+    problems = [
+        *_source_problems(experiment.sources),
+        *_candidate_problems(experiment.candidates),
+        *(_training_problems(experiment.training) if experiment.training else ()),
+    ]
+    if not experiment.text.strip():
+        problems.append((("text",), "empty; name the key of the document's text in Label Studio's task data"))
     if problems:
-        raise ConfigError(f"{path}: " + "; ".join(problems))
+        raise ConfigError("; ".join(f"{source.where(at)}: {'.'.join(map(str, at))}: {what}" for at, what in problems))
+
+
+def _source_problems(sources: Sequence[SourceConfig]) -> Iterator[Problem]:
+    if not sources:
+        yield ("sources",), "none; name at least one"
+    first: dict[str, int] = {}
+    for i, s in enumerate(sources):
+        at = ("sources", i)
+        if not (s.name.strip() and s.name.isprintable()):
+            yield (*at, "name"), f"{s.name!r} is no name; use letters, digits and hyphens"
+        if first.setdefault(s.name, i) != i:
+            yield (*at, "name"), f"two are named {s.name!r}; rename one"
+        if s.name == ADAPTER_SOURCE:
+            yield (*at, "name"), f"{ADAPTER_SOURCE!r} is kept for what training makes; choose another"
+        if s.kind is SourceKind.ADAPTER:
+            yield (*at, "kind"), "adapters come from `training`; use causal"
+        elif s.kind is not SourceKind.FAKE and not s.model:
+            yield (*at, "model"), f"{s.name} has none; add `model:` with a folder or a hub name"
+        if s.max_document_tokens < 1:
+            yield (*at, "max_document_tokens"), "must be 1 or more"
+
+
+def _candidate_problems(rule: CandidateRule) -> Iterator[Problem]:
+    for name in ("max", "top_k"):
+        if getattr(rule, name) < 1:
+            yield ("candidates", name), "must be 1 or more"
+    if not 0 <= rule.floor < 1:
+        yield ("candidates", "floor"), "must be at least 0 and below 1"
+
+
+def _training_problems(training: Training) -> Iterator[Problem]:
+    at, gate = "training", training.gate
+    if not training.base:
+        yield (at, "base"), "empty; name the model that is trained, a folder or a hub name"
+    if not 0 < training.holdout_share < 1:
+        yield (at, "holdout_share"), "must lie between 0 and 1"
+    if not training.thresholds and training.every is None:
+        yield (at, "thresholds"), "neither thresholds nor every; give one of them"
+    every = () if training.every is None else (training.every,)
+    for name, counts in (("thresholds", training.thresholds), ("every", every)):
+        if any(count < 1 for count in counts):
+            yield (at, name), "counts documents; use numbers of 1 or more"
+    if gate.metric not in GATE_METRICS:
+        yield (at, "gate", "metric"), f"{gate.metric!r} is unknown; use {' or '.join(GATE_METRICS)}"
+    if not 0 < gate.probability < 1:
+        yield (at, "gate", "probability"), "must lie between 0 and 1"
+    if gate.minimum < 1:
+        yield (at, "gate", "minimum"), "counts documents; use 1 or more"
 
 
 def _absolute(experiment: Experiment, folder: Path) -> Experiment:
     """The experiment with every path made absolute, so that it means the same in every process."""
 
     def path(value: str) -> str:
-        return str((folder / os.path.expanduser(value)).resolve()) if value.startswith((".", "/", "~")) else value
+        is_file = value.endswith((".yaml", ".yml", ".csv", ".j2")) or value.startswith((".", "/", "~"))
+        return str((folder / os.path.expanduser(value)).resolve()) if is_file else value
 
-    codebook = experiment.codebook
-    if codebook.endswith((".yaml", ".yml", ".csv")):
-        codebook = str((folder / os.path.expanduser(codebook)).resolve())
     training = experiment.training
     if training:
-        recipe = path(training.recipe) if training.recipe.endswith((".yaml", ".yml")) else training.recipe
-        overrides = {k: path(v) if k == "prompt" else v for k, v in training.overrides.items()}
-        training = replace(training, base=path(training.base), recipe=recipe, overrides=overrides)
+        overrides = dict(training.overrides)
+        if isinstance(prompt := overrides.get("prompt"), str):
+            overrides["prompt"] = path(prompt)
+        training = replace(training, base=path(training.base), recipe=path(training.recipe), overrides=overrides)
     sources = tuple(replace(s, model=path(s.model), prompt=path(s.prompt)) for s in experiment.sources)
-    return replace(experiment, codebook=codebook, sources=sources, training=training)
+    return replace(experiment, codebook=path(experiment.codebook), sources=sources, training=training)
 
 
 def register(home: Path, project_id: int, experiment: Experiment, codebook: Codebook) -> Project:
     """Keep the experiment for a project, codebook included; replaces an earlier one in one step."""
     folder = home / "projects" / str(project_id)
-    folder.mkdir(parents=True, exist_ok=True)
     kept = replace(experiment, codebook=str(folder / "codebook.yaml"))
-    for name, text in (
-        ("codebook.yaml", dump_codebook(codebook)),
-        ("winnow.yaml", yaml.safe_dump(_plain(asdict(kept)), sort_keys=False, allow_unicode=True)),
-    ):
-        temporary = folder / f".{name}.{os.getpid()}"
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, folder / name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in (
+            ("codebook.yaml", dump_codebook(codebook)),
+            ("winnow.yaml", yaml.safe_dump(_plain(asdict(kept)), sort_keys=False, allow_unicode=True)),
+        ):
+            temporary = folder / f".{name}.{os.getpid()}"
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, folder / name)
+    except OSError as error:
+        raise EnvironmentFault(f"{folder}: cannot be written ({error.strerror}); set WINNOW_HOME elsewhere") from None
     return Project(project_id, kept, codebook, folder)
 
 

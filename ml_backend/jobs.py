@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from functools import cache
 
 from redis import Redis
 
-from label_configs.errors import WinnowError
+from label_configs.errors import LabelStudioError, WinnowError
 from ml_backend import queue
 from ml_backend.adapters import store_of
 from ml_backend.devices import device_facts, set_threads
@@ -33,7 +34,8 @@ def context() -> tuple[Settings, Redis, LabelStudioClient, SourcePool]:
 def prelabel_chunk(project_id: int, task_ids: list[int], scope: str) -> int:
     """Propose for these tasks and push the predictions; the number of tasks done.
 
-    The job is enqueued by its tasks alone and works by the plan in force when it runs: a promotion while it waited counts.
+    The job is enqueued by its tasks alone and works by the plan in force when it runs: a promotion while it waited
+    counts.
     """
     settings, redis, client, pool = context()
     project = load_project(settings.home, project_id)
@@ -43,9 +45,12 @@ def prelabel_chunk(project_id: int, task_ids: list[int], scope: str) -> int:
         pairs, problems = documents_of(list(client.tasks(project_id, task_ids)), project.experiment.text)
         made = plan.propose(redis, [d for _, d in pairs], lambda active: pool.source(project, active))
         push(client, plan, pairs, made, Scope(scope))
-    except WinnowError as error:
+    except Exception as error:  # the job's edge: whatever it is, the count must come out
         if reviewing:
-            queue.count_prelabel(redis, project_id, failed=len(task_ids), reason=str(error))
+            told = str(error) if isinstance(error, WinnowError) else f"unexpected {type(error).__name__}"
+            queue.count_prelabel(redis, project_id, failed=len(task_ids), reason=told)
+            with suppress(LabelStudioError):  # the error at hand is the one to report
+                finish(redis, client, plan)
         raise
     if reviewing:
         failed = len(task_ids) - len(pairs)

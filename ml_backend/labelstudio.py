@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 from label_studio_sdk import LabelStudio
 from label_studio_sdk.core.api_error import ApiError
+from label_studio_sdk.core.parse_error import ParsingError
 from tenacity import (
     Retrying,
     retry_if_exception_type,
@@ -20,7 +22,7 @@ from tenacity import (
     wait_exponential,
 )
 
-from label_configs.errors import ConfigError, LabelStudioError, WireError
+from label_configs.errors import ConfigError, LabelStudioError, WireError, reason
 from label_configs.wire import JsonObject
 from ml_backend.settings import Settings
 
@@ -34,6 +36,10 @@ WEBHOOK_ACTIONS = ["ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDA
                    "TASKS_CREATED", "TASKS_DELETED"]  # fmt: skip
 
 
+TOKEN = re.compile(r"[!-~]+")  # printable ASCII without spaces
+STRANGER = "its answer is not Label Studio's; is WINNOW_LABEL_STUDIO_URL right?"
+
+
 @contextmanager
 def label_studio_errors(url: str, doing: str) -> Iterator[None]:
     """Turn the SDK's and the transport's errors into LabelStudioError: one line with the remedy, no token."""
@@ -41,25 +47,29 @@ def label_studio_errors(url: str, doing: str) -> Iterator[None]:
         yield
     except ApiError as error:
         raise LabelStudioError(f"Label Studio at {url}: {doing}: {_explain(error)}") from None
+    except (ParsingError, ValueError, TypeError, AttributeError):  # the SDK takes any JSON for what it asked for
+        raise LabelStudioError(f"Label Studio at {url}: {doing}: {STRANGER}") from None
     except httpx.HTTPError as error:
-        reason = str(error) or type(error).__name__
         raise LabelStudioError(
-            f"Label Studio at {url}: {doing}: no answer ({reason}); is it running, and is WINNOW_LABEL_STUDIO_URL right?"
+            f"Label Studio at {url}: {doing}: no answer ({reason(error)}); "
+            "is it running, and is WINNOW_LABEL_STUDIO_URL right?"
         ) from None
 
 
 def _explain(error: ApiError) -> str:
     """What a refusal means and what to do about it."""
     detail = _detail(error.body)
+    if (error.status_code or 0) < 400 or detail.lower().startswith(("<!doctype", "<html")):
+        return STRANGER
     if error.status_code == 401:
         return "the token is refused; set WINNOW_LABEL_STUDIO_TOKEN to a personal access token (Account & Settings)"
-    if error.status_code == 403 and ("ssrf" in detail.lower() or "url" in detail.lower() or "ip" in detail.lower()):
+    if error.status_code == 403 and re.search(r"\b(ssrf|urls?|ip|network)\b", detail, re.IGNORECASE):
         return (
             f"the address is blocked ({detail}); for an address of a local network start Label Studio with "
             "ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false"
         )
     if error.status_code == 404:
-        return "not found; check the project's id and the account's access"
+        return "not found; check the project's id, the account's access and WINNOW_LABEL_STUDIO_URL"
     return f"answered {error.status_code}: {detail}"
 
 
@@ -77,12 +87,15 @@ class LabelStudioClient:
     def __init__(self, settings: Settings) -> None:
         if settings.label_studio_token is None:
             raise ConfigError(
-                "WINNOW_LABEL_STUDIO_TOKEN is not set; copy a personal access token from Label Studio's Account & Settings"
+                "WINNOW_LABEL_STUDIO_TOKEN is not set; copy a personal access token from Label Studio, "
+                "Account & Settings"
             )
         self.url = settings.label_studio_url
-        self._sdk = LabelStudio(
-            base_url=self.url, api_key=settings.label_studio_token.get_secret_value(), timeout=TIMEOUT
-        )
+        token = settings.label_studio_token.get_secret_value().strip()
+        if not TOKEN.fullmatch(token):  # else the transport would quote it in an error
+            raise ConfigError("WINNOW_LABEL_STUDIO_TOKEN holds characters that no token has; copy it anew")
+        with self._errors("looking at the token"):
+            self._sdk = LabelStudio(base_url=self.url, api_key=token, timeout=TIMEOUT)
 
     def _errors(self, doing: str) -> Any:
         return label_studio_errors(self.url, doing)
@@ -211,7 +224,7 @@ class LabelStudioClient:
         return tasks
 
     def _download(self, project_id: int, export_id: int) -> bytes:
-        """The snapshot's bytes. A connection that breaks off in the middle is tried again: nothing has been done yet."""
+        """The snapshot's bytes. A connection that breaks off is tried again: nothing has been done yet."""
         download: bytes = Retrying(
             retry=retry_if_exception_type(httpx.TransportError), stop=stop_after_attempt(3), reraise=True,
             wait=wait_exponential(0.2, max=2),

@@ -13,7 +13,7 @@ from label_studio_ml.model import LabelStudioMLBase
 
 from label_configs.errors import ConfigError
 from ml_backend import queue
-from ml_backend.events import parse_event, parse_project_id
+from ml_backend.events import Change, parse_event, parse_project_id
 from ml_backend.experiment import Project, load_project
 from ml_backend.predicting import predict
 from ml_backend.proposing import Plan
@@ -31,19 +31,22 @@ class WinnowModel(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-ml s
 
     def predict(
         self, tasks: Sequence[dict[str, Any]], context: Mapping[str, Any] | None = None, **kwargs: Any
-    ) -> list[Any]:
-        """One prediction for each task; a task without one in time gets an empty result, as both versions expect."""
+    ) -> list[list[dict[str, Any]]]:
+        """For each task a list with its review prediction, empty where it is not ready in time.
+
+        Both versions of label-studio-ml hand lists on as they are, and Label Studio keeps nothing for an empty one.
+        """
         del context, kwargs
         if not tasks:
             return []
         settings = load_settings()
-        project = self._project(tasks[0].get("project") or getattr(self, "project_id", None))
-        answers = predict(
-            queue.connect(settings), project, tasks,
-            chunk=settings.chunk_documents, deadline=settings.predict_deadline_seconds,
-        )  # fmt: skip
-        version = Plan.of(project).version
-        return [a[0] if a else {"result": [], "score": 0.0, "model_version": version} for a in answers]
+        return predict(
+            queue.connect(settings),
+            self._project(getattr(self, "project_id", None) or tasks[0].get("project")),
+            tasks,
+            chunk=settings.chunk_documents,
+            deadline=settings.predict_deadline_seconds,
+        )
 
     def fit(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Note that the project changed: ``fit(event, data)`` in 2.x, ``fit((), event=..., data=...)`` in 1.0.9."""
@@ -51,13 +54,14 @@ class WinnowModel(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-ml s
         data = kwargs.get("data", args[1] if len(args) > 1 else None)
         if isinstance(event, str) and isinstance(data, Mapping):
             seen = parse_event({**data, "action": event})
-            queue.mark_changed(queue.connect(load_settings()), seen.project_id)
+            if seen.change in (Change.ANNOTATIONS, Change.TRAIN):
+                queue.mark_changed(queue.connect(load_settings()), seen.project_id)
         return {}
 
     @staticmethod
     def _project(value: Any) -> Project:
         if value is None:
             raise ConfigError(
-                "label-studio-ml: neither task nor model names the project; run `winnow init` and reconnect"
+                "label-studio-ml: neither model nor task names the project; run `winnow init` and connect it again"
             )
         return load_project(load_settings().home, parse_project_id(value, "label-studio-ml"))

@@ -22,7 +22,7 @@ PROPOSE_JOB = "ml_backend.jobs.propose_tasks"
 def predict(
     redis: Redis, project: Project, tasks: Sequence[wire.JsonObject], *, chunk: int, deadline: float
 ) -> list[list[wire.JsonObject]]:
-    """For each task a list with its review prediction, or an empty one where it is not ready after ``deadline`` seconds.
+    """For each task a list with its review prediction, an empty one where it is not ready after ``deadline`` seconds.
 
     What is not ready, or does not fit the candidates that the task was served with, is pushed when it is.
     """
@@ -38,7 +38,7 @@ def predict(
     late: list[int] = []
     for (task, document), made in zip(pairs, ready, strict=True):
         answers[id(task)] = answer = _answer(plan, task, document, made)
-        if not answer and document.task_id is not None:
+        if not answer and document.task_id is not None and not task.get("is_labeled"):
             late.append(document.task_id)
     for start in range(0, len(late), chunk):
         enqueue_chunk(redis, project.id, plan.version, late[start : start + chunk], Scope.REVIEW)

@@ -64,7 +64,7 @@ def enqueue_chunk(
 
 
 def _versions(task: wire.JsonObject) -> set[str]:
-    return {str(p["model_version"]) for p in task["predictions"] or []}
+    return {str(p["model_version"]) for p in task.get("predictions") or []}
 
 
 def documents_of(
@@ -89,7 +89,8 @@ def push(
 ) -> None:
     """Import what these tasks lack: the sources' own predictions first, the review prediction last.
 
-    The stream shows the last prediction. Where the form draws on the task's data, the candidates are written there before.
+    The stream shows the last prediction. Where the form draws on the task's data, the candidates are written there
+    before.
     """
     project = plan.project
     own: list[wire.JsonObject] = []
@@ -101,7 +102,7 @@ def push(
             for p in made
             if p.version not in known
         ]
-        if scope is Scope.REVIEW and plan.version not in known:
+        if scope is Scope.REVIEW and plan.version not in known and not task.get("is_labeled"):
             shown = plan.candidates(document, made)
             prediction = wire.review_prediction(project.codebook, shown, project.form)
             wire.validate_prediction(project.codebook, prediction, project.form, shown)

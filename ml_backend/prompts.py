@@ -1,13 +1,14 @@
 """Codebook + document -> token segments: a prefix that all documents share, and a suffix for each document.
 
-A prompt is a Jinja file with the blocks ``system`` and ``user``. Rendered through the model's chat template it is cut at the
-document: what stands before is the prefix (computed once per model, adapter and prompt), what follows is the tail. The three
-parts are tokenized apart, so that scoring and training see the same tokens whatever the document.
+A prompt is a Jinja file with the blocks ``system`` and ``user``. Rendered through the model's chat template it is cut
+at the document: what stands before is the prefix (computed once per model, adapter and prompt), what follows is the
+tail. The three parts are tokenized apart, so that scoring and training see the same tokens whatever the document.
 """
 
 from __future__ import annotations
 
 import hashlib
+import traceback
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 
 from label_configs.codebook import Codebook
-from label_configs.errors import ConfigError
+from label_configs.errors import CodebookError, ConfigError
 
 TEMPLATES = Path(__file__).parent / "prompt_templates"
 MARK = "\ue000document\ue000"  # private-use characters: no chat template and no codebook holds them
@@ -40,9 +41,19 @@ def _read(name: str) -> str:
     path = Path(name) if name.endswith(".j2") else TEMPLATES / f"{name}.j2"
     try:
         return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError(f"prompt {name!r}: not UTF-8; save the file with the encoding UTF-8") from None
     except OSError:
         shipped = ", ".join(shipped_prompts())
         raise ConfigError(f"prompt {name!r}: no such prompt; use one of {shipped}, or the path of a .j2 file") from None
+
+
+def _template_line(template: jinja2.Template, error: Exception) -> int:
+    """The line of the template at which rendering failed."""
+    frames = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == template.filename
+    ]
+    return template.get_corresponding_lineno(frames[-1]) if frames and frames[-1] else 1
 
 
 @dataclass(frozen=True)
@@ -61,35 +72,62 @@ class Prompt:
     @cached_property
     def _parts(self) -> tuple[str, str]:
         """Text before and after the document."""
-        environment = SandboxedEnvironment(trim_blocks=False, undefined=jinja2.StrictUndefined)
-        labels = self.codebook.labels
-        try:
-            template = environment.from_string(_read(self.name))
-            context = template.new_context({"codebook": self.codebook, "labels": labels, "document": MARK})
-            system, user = ("".join(template.blocks[block](context)).strip() for block in ("system", "user"))
-        except KeyError as error:
-            raise ConfigError(
-                f"prompt {self.name!r}: block {error} is missing; add {{% block system %}} and user"
-            ) from None
-        except jinja2.TemplateError as error:
-            line = getattr(error, "lineno", None)
-            raise ConfigError(
-                f"prompt {self.name!r}:{line or 1}: {error}; see the variables in the shipped prompts"
-            ) from None
+        system, user = self._blocks()
         text = self._chat(system, user)
-        if text.count(MARK) != 1:
-            raise ConfigError(f"prompt {self.name!r}: the user block must contain {{{{ document }}}} exactly once")
+        if MARK in system or text.count(MARK) != 1:
+            raise ConfigError(
+                f"prompt {self.name!r}: {{{{ document }}}} must stand once in the user block, nowhere else"
+            )
         before, after = text.split(MARK)
         return before, after
 
-    def _chat(self, system: str, user: str) -> str:
-        if getattr(self.tokenizer, "chat_template", None):
-            turns = [{"role": "system", "content": system}, {"role": "user", "content": user}]
-            return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-        return f"{system}\n\n{user}{PLAIN_CUE}"
+    def _blocks(self) -> tuple[str, str]:
+        """The rendered blocks ``system`` and ``user``, with a mark for the document."""
+        environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined)
+        variables = {"codebook": self.codebook, "labels": self.codebook.labels, "document": MARK}
+        try:
+            template = environment.from_string(_read(self.name))
+        except jinja2.TemplateSyntaxError as error:
+            raise ConfigError(f"prompt {self.name!r}:{error.lineno}: {error.message}; mend the template") from None
+        for block in ("system", "user"):
+            if block not in template.blocks:
+                raise ConfigError(
+                    f"prompt {self.name!r}: no block {block!r}; add {{% block {block} %}}...{{% endblock %}}"
+                )
+        try:
+            context = template.new_context(variables)
+            system, user = ("".join(template.blocks[block](context)).strip() for block in ("system", "user"))
+        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+            raise ConfigError(
+                f"prompt {self.name!r}:{_template_line(template, error)}: {error}; "
+                "the variables are codebook, labels and document"
+            ) from None
+        return system, user
 
-    def _tokens(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+    def _chat(self, system: str, user: str) -> str:
+        """The prompt as the model's chat template has it, up to where the answer begins."""
+        if not getattr(self.tokenizer, "chat_template", None):
+            return f"{system}\n\n{user}{PLAIN_CUE}"
+        turns = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+        merged = [{"role": "user", "content": f"{system}\n\n{user}"}]
+        try:
+            try:
+                return self._through_template(turns)
+            except jinja2.TemplateError:  # Gemma and others know no system turn
+                return self._through_template(merged)
+        except jinja2.TemplateError as error:
+            raise ConfigError(f"prompt {self.name!r}: the model's chat template refuses it ({error})") from None
+
+    def _through_template(self, turns: list[dict[str, str]]) -> str:
+        # Models that think aloud would put a thought where the label is read; templates without the switch ignore it.
+        return str(
+            self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+        )
+
+    def _tokens(self, text: str, *, literal: bool = False) -> list[int]:
+        """Tokens of ``text``; ``literal`` reads a turn's end that a document quotes as mere characters."""
+        found = self.tokenizer(text, add_special_tokens=False, split_special_tokens=literal)
+        return list(found["input_ids"])
 
     @cached_property
     def prefix_ids(self) -> list[int]:
@@ -105,7 +143,7 @@ class Prompt:
 
     def suffix_ids(self, text: str) -> tuple[list[int], int]:
         """Tokens of the document and the cue to answer, and how many tokens of the document were left out."""
-        ids = self._tokens(text)
+        ids = self._tokens(text, literal=True)
         cut = max(0, len(ids) - self.max_document_tokens)
         if cut:
             tail = self.max_document_tokens // 3
@@ -114,6 +152,17 @@ class Prompt:
 
     @cached_property
     def label_ids(self) -> tuple[tuple[int, ...], ...]:
-        """Tokens of each label's word as the model would answer it, in the order of ``codebook.labels``."""
+        """Tokens of each label's word as the model would answer it, in the order of ``codebook.labels``.
+
+        Raises CodebookError where the model cannot tell two words apart.
+        """
         lead = "" if getattr(self.tokenizer, "chat_template", None) else " "
-        return tuple(tuple(self._tokens(lead + label.word)) for label in self.codebook.labels)
+        first: dict[tuple[int, ...], str] = {}
+        for label in self.codebook.labels:
+            ids = tuple(self._tokens(lead + label.word, literal=True))
+            if (other := first.setdefault(ids, label.word)) != label.word or not ids:
+                raise CodebookError(
+                    f"codebook {self.codebook.name}: the model reads the words {other!r} and {label.word!r} alike; "
+                    "give one of them another word"
+                )
+        return tuple(first)

@@ -9,19 +9,20 @@ import json
 import logging
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from redis import Redis
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import LockNotOwnedError, RedisError
 from redis.retry import Retry
 from rq import Queue
 from rq.exceptions import DuplicateJobError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from label_configs.errors import QueueError
+from label_configs.errors import QueueError, reason
 from label_configs.records import Document, Proposal, ScoredLabel
 from ml_backend.settings import Settings
 
@@ -32,24 +33,40 @@ PROPOSE_TIMEOUT = 900  # seconds; a chunk takes about 30, loading a model comes 
 TRAIN_TIMEOUT = 7 * 24 * 3600  # seconds
 RESULT_TTL = 3600  # seconds that a finished job is remembered
 FAILURE_TTL = 24 * 3600  # seconds that a failed job is remembered
+SOCKET_TIMEOUT = 150  # seconds; above the longest wait for a job's result, which is below Label Studio's 100
 PROPOSAL_TTL = 30 * 24 * 3600  # seconds that a proposal is kept
 
 
-def connect(settings: Settings) -> Redis:
-    """A connection that has answered. Raises QueueError, without the password, when Redis is away."""
-    url = settings.effective_redis_url()
+def client(settings: Settings) -> Redis:
+    """A client that connects when it is first used. Raises QueueError when the URL is none."""
     try:
-        redis: Redis = Redis.from_url(url, retry=Retry(ExponentialBackoff(), 3), health_check_interval=30)
+        return Redis.from_url(
+            settings.effective_redis_url(), retry=Retry(ExponentialBackoff(), 3), health_check_interval=30,
+            socket_timeout=SOCKET_TIMEOUT,
+        )  # fmt: skip
+    except ValueError:  # its message may quote a part of the password
+        raise QueueError(
+            "WINNOW_REDIS_URL is no address of a Redis; write redis://:password@host:port/0, special characters "
+            "of the password as %XX"
+        ) from None
+
+
+def connect(settings: Settings) -> Redis:
+    """A client whose server has answered. Raises QueueError, without the password, when Redis is away."""
+    redis, url = client(settings), settings.effective_redis_url()
+    try:
         redis.ping()
-    except (RedisError, ValueError, OSError) as error:
-        where = url.rsplit("@", 1)[-1]
+        redis.close()  # a worker sets another time limit, which must hold for every connection
+    except (RedisError, OSError) as error:
         remedy = "set WINNOW_REDIS_URL to a running Redis" if settings.redis_url else "start it with `winnow up`"
-        raise QueueError(f"Redis at {where}: {_reason(error)}; {remedy}") from None
+        raise QueueError(f"Redis at {_place(url)}: {reason(error)}; {remedy}") from None
     return redis
 
 
-def _reason(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _place(url: str) -> str:
+    """The address without user, password and options."""
+    parts = urlsplit(url)
+    return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 @contextmanager
@@ -58,7 +75,7 @@ def redis_errors() -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        raise QueueError(f"Redis: {_reason(error)}; see whether it runs (`winnow doctor`)") from error
+        raise QueueError(f"Redis: {reason(error)}; see whether it runs (`winnow doctor`)") from error
 
 
 def queue(redis: Redis, name: str) -> Queue:
@@ -107,7 +124,7 @@ def put_proposals(redis: Redis, fingerprint: str, pairs: Iterable[tuple[Document
         for document, proposal in pairs:
             key = PROPOSALS_KEY.format(fingerprint=fingerprint, digest=document.digest)
             value = {
-                "labels": [[s.label, round(s.probability, 6)] for s in proposal.labels],
+                "labels": [[s.label, s.probability] for s in proposal.labels],
                 "tokens": proposal.tokens,
                 "seconds": round(proposal.seconds, 6),
             }
@@ -119,7 +136,7 @@ def put_proposals(redis: Redis, fingerprint: str, pairs: Iterable[tuple[Document
 def get_proposals(
     redis: Redis, fingerprint: str, documents: Sequence[Document], sources: Sequence[tuple[str, str]]
 ) -> list[dict[str, Proposal]]:
-    """For each document the proposals kept for ``sources`` (name, version), by source name; missing ones are left out."""
+    """For each document the proposals kept for ``sources`` (name, version), by source name; without missing ones."""
     if not documents or not sources:
         return [{} for _ in documents]
     with redis_errors(), redis.pipeline(transaction=False) as pipe:
@@ -210,13 +227,14 @@ class Lock:
     def hold(self) -> bool:
         """Take the lock or renew it; False when another process has it."""
         with redis_errors():
-            if self._lock.owned():
-                return bool(self._lock.reacquire())
+            with suppress(LockNotOwnedError):  # it ran out between the two commands
+                if self._lock.owned():
+                    return bool(self._lock.reacquire())
             return bool(self._lock.acquire(blocking=False, token=self._owner))
 
     def release(self) -> None:
         """Give the lock up, when it is ours."""
-        with redis_errors():
+        with redis_errors(), suppress(LockNotOwnedError):
             if self._lock.owned():
                 self._lock.release()
 

@@ -1,7 +1,7 @@
 """Probabilities of labels under a causal language model: nothing is generated, nothing is parsed.
 
-The tokens of the labels' words form a trie. A label's probability is the product, over the branch points on its way, of the
-softmax over the branches there:
+The tokens of the labels' words form a trie. A label's probability is the product, over the branch points on its way, of
+the softmax over the branches there:
 
     P(label) = prod over branch points b on the label's path of  exp(z_b[next]) / sum over branches c of exp(z_b[c])
 
@@ -22,7 +22,10 @@ import torch
 from numpy.typing import NDArray
 from transformers import DynamicCache
 
+from label_configs.errors import CodebookError
 from ml_backend.prompts import Prompt
+
+CACHED = 4  # tokens held in the cache for each token computed in a batch, at most
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,16 @@ class LabelTrie:
     branches: dict[tuple[int, ...], tuple[int, ...]]
 
     @classmethod
-    def build(cls, label_ids: Sequence[tuple[int, ...]], end_id: int) -> LabelTrie:
+    def build(cls, label_ids: Sequence[tuple[int, ...]], end_id: int | None) -> LabelTrie:
         """The trie of the labels' tokens; ValueError where two labels have the same tokens or one has none."""
         if any(not ids for ids in label_ids) or len(set(label_ids)) != len(label_ids):
             raise ValueError("labels must have tokens, and no two the same")
         inner = {ids[:n] for ids in label_ids for n in range(1, len(ids))}
-        sequences = tuple((*ids, end_id) if ids in inner else tuple(ids) for ids in label_ids)
+        if end_id is None and not inner.isdisjoint(label_ids):
+            raise ValueError("one is the beginning of another, and the model has no end token")
+        sequences = tuple((*ids, end_id) if end_id is not None and ids in inner else tuple(ids) for ids in label_ids)
+        if len(set(sequences)) != len(sequences):
+            raise ValueError("the end token stands in a label")
         following: dict[tuple[int, ...], dict[int, None]] = {}
         for ids in sequences:
             for n, token in enumerate(ids):
@@ -50,7 +57,7 @@ class LabelTrie:
         return cls(sequences, {at: tuple(tokens) for at, tokens in following.items() if len(tokens) > 1})
 
     def combine(self, log_branches: dict[tuple[int, ...], NDArray[np.float64]]) -> NDArray[np.float64]:
-        """Probabilities ``[documents, labels]`` from log-probabilities ``[documents, branches]`` at each branch point."""
+        """Probabilities ``[documents, labels]`` from log-probabilities ``[documents, branches]`` by branch point."""
         documents = next(iter(log_branches.values())).shape[0]
         total = np.zeros((documents, len(self.sequences)))
         for i, ids in enumerate(self.sequences):
@@ -60,9 +67,19 @@ class LabelTrie:
         return np.asarray(np.exp(total))
 
 
+def trie_of(prompt: Prompt) -> LabelTrie:
+    """The trie of a prompt's labels. Raises CodebookError where the model cannot tell them apart."""
+    try:
+        return LabelTrie.build(prompt.label_ids, prompt.tokenizer.eos_token_id)
+    except ValueError as error:
+        raise CodebookError(
+            f"codebook {prompt.codebook.name}: the model cannot tell its words apart ({error}); change them"
+        ) from None
+
+
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One document's result: probabilities ``[labels]``, tokens computed for it, tokens left out, its share of seconds."""
+    """One document's probabilities ``[labels]``, tokens computed for it, tokens left out, its share of seconds."""
 
     probabilities: NDArray[np.float64]
     tokens: int
@@ -81,16 +98,16 @@ def expand_cache(prefix: Any, documents: int) -> DynamicCache:
 class CausalScorer:
     """Scores documents with one model in the state that ``model`` is in (base, or an adapter active).
 
-    The prefix is computed at the first batch and kept, so a scorer belongs to one adapter. ``token_budget`` bounds documents ×
-    longest suffix of a batch.
+    The prefix is computed at the first batch and kept, so a scorer belongs to one adapter. ``token_budget`` bounds
+    documents × longest suffix of a batch, and four times as much documents × (prefix + longest suffix), what the cache
+    holds.
     """
 
     def __init__(self, model: Any, prompt: Prompt, *, token_budget: int = 2048) -> None:
         self.model = model
         self.prompt = prompt
         self.token_budget = token_budget
-        end_id = prompt.tokenizer.eos_token_id
-        self.trie = LabelTrie.build(prompt.label_ids, 0 if end_id is None else end_id)
+        self.trie = trie_of(prompt)
         self._prefix: Any = None
 
     @torch.inference_mode()
@@ -98,13 +115,14 @@ class CausalScorer:
         """Score ``texts``; results are in their order. ``on_batch`` hears how many documents were just done."""
         suffixes = [self.prompt.suffix_ids(text) for text in texts]
         results: list[Scored | None] = [None] * len(texts)
+        branched = sum(len(at) for at in self.trie.branches)
         for rows in self._batches([len(ids) for ids, _ in suffixes]):
             started = time.perf_counter()
             probabilities = self._batch([suffixes[i][0] for i in rows])
             seconds = (time.perf_counter() - started) / len(rows)
             for row, i in enumerate(rows):
                 ids, cut = suffixes[i]
-                results[i] = Scored(probabilities[row], len(ids), cut, seconds)
+                results[i] = Scored(probabilities[row], len(ids) + branched, cut, seconds)
             if on_batch:
                 on_batch(len(rows))
         return [r for r in results if r is not None]
@@ -112,8 +130,10 @@ class CausalScorer:
     def _batches(self, lengths: Sequence[int]) -> list[list[int]]:
         """Indices of documents of similar length, each batch within the token budget."""
         batches: list[list[int]] = []
+        prefix = len(self.prompt.prefix_ids)
         for i in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
-            if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= self.token_budget:
+            rows, longest = (len(batches[-1]) + 1, lengths[batches[-1][0]]) if batches else (0, 0)
+            if batches and max(rows * longest, rows * (prefix + longest) // CACHED) <= self.token_budget:
                 batches[-1].append(i)
             else:
                 batches.append([i])
@@ -156,7 +176,6 @@ class CausalScorer:
         """Log-probabilities ``[documents, branches]`` after the tokens ``at``; the cache is left as it was."""
         if at:
             n, device, steps = len(last), last.device, len(at)
-            kept = cache.get_seq_length()
             position = (lengths + len(self.prompt.prefix_ids))[:, None] + torch.arange(steps, device=device)[None]
             last = self.model.base_model(
                 input_ids=torch.tensor([at], device=device).expand(n, -1),
@@ -164,7 +183,16 @@ class CausalScorer:
                 past_key_values=cache,
                 position_ids=position,
             ).last_hidden_state[:, -1]
-            cache.crop(kept)
-        rows = self.model.get_output_embeddings().weight[torch.tensor(tokens, device=last.device)]
-        logits = (last @ rows.T).float()
-        return np.asarray(torch.log_softmax(logits, 1).cpu().double())
+            cache.crop(-steps)
+        return np.asarray(torch.log_softmax(self._logits(last, tokens), 1).cpu().double())
+
+    def _logits(self, hidden: torch.Tensor, tokens: tuple[int, ...]) -> torch.Tensor:
+        """Logits ``[documents, tokens]`` of these tokens alone: a plain output layer's other rows are not computed."""
+        head = self.model.get_output_embeddings()
+        wanted = torch.tensor(tokens, device=hidden.device)
+        if type(head) is torch.nn.Linear:
+            bias = None if head.bias is None else head.bias[wanted]
+            return torch.nn.functional.linear(hidden, head.weight[wanted], bias).float()
+        return torch.as_tensor(
+            head(hidden)[:, wanted]
+        ).float()  # an adapter over the output layer, or quantised weights

@@ -9,7 +9,7 @@ import os
 import secrets
 import tempfile
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -27,7 +27,7 @@ SOCKET_PATH_LIMIT = 100  # bytes; the kernel's limit for a unix socket's path is
 class Settings(BaseSettings):
     """Deployment settings; every field is ``WINNOW_<NAME>`` in the environment. Refuses nonsense when it is built."""
 
-    model_config = SettingsConfigDict(env_prefix="WINNOW_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="WINNOW_", env_ignore_empty=True, extra="ignore")
 
     home: Path = Field(
         default=Path(".winnow"), description="Folder for projects, adapters, logs and the embedded Redis"
@@ -90,7 +90,8 @@ class Settings(BaseSettings):
     @property
     def backend_url(self) -> str:
         """Address under which Label Studio reaches the web process."""
-        return self.public_url or f"http://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.public_url or f"http://{host}:{self.port}"
 
     @property
     def logs_folder(self) -> Path:
@@ -99,7 +100,7 @@ class Settings(BaseSettings):
 
     @property
     def socket_path(self) -> Path:
-        """Unix socket of the embedded Redis, outside the home folder where its path would be too long for the kernel."""
+        """Unix socket of the embedded Redis, outside the home folder where its path were too long for the kernel."""
         inside = self.home.resolve() / "redis" / "redis.sock"
         if len(str(inside).encode()) <= SOCKET_PATH_LIMIT:
             return inside
@@ -108,7 +109,7 @@ class Settings(BaseSettings):
 
     def effective_redis_url(self) -> str:
         """The Redis to talk to. Holds a password where the team's URL has one: not for logs."""
-        return self.redis_url.get_secret_value() if self.redis_url else f"unix://{self.socket_path}"
+        return self.redis_url.get_secret_value() if self.redis_url else f"unix://{quote(str(self.socket_path))}"
 
 
 def load_settings() -> Settings:

@@ -10,9 +10,10 @@ import torch
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from label_configs.errors import ModelError, TrainingError
+from label_configs.errors import ModelError, TrainingError, reason
+from ml_backend.causal_model import LOADING_ERRORS
 from ml_backend.devices import DeviceFacts
-from trainer.recipe import LoraRecipe, Precision, Quantization
+from trainer.recipe import LoraRecipe, Optimizer, Precision, Quantization
 
 DTYPES = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}
 
@@ -21,25 +22,18 @@ def resolved(recipe: LoraRecipe, facts: DeviceFacts) -> LoraRecipe:
     """The recipe with ``precision: auto`` decided by the device: bf16 where it computes in it, else fp32."""
     if recipe.precision is not Precision.AUTO:
         return recipe
-    return replace(recipe, precision=Precision.BF16 if facts.bf16 else Precision.FP32)
+    return replace(recipe, precision=Precision.BF16 if facts.kind == "cuda" and facts.bf16 else Precision.FP32)
 
 
 def weights_dtype(recipe: LoraRecipe, facts: DeviceFacts) -> torch.dtype:
-    """Floating point of the frozen weights: bf16 on a GPU that trains in it, else fp32.
-
-    On a CPU only products are computed in bf16 (autocast): an adapter is judged, and used there, over weights in fp32.
-    """
+    """Floating point of the frozen weights: bf16 on a GPU that trains in it, else fp32."""
     return torch.bfloat16 if recipe.precision is Precision.BF16 and facts.kind == "cuda" else torch.float32
 
 
 def quantization(recipe: LoraRecipe) -> BitsAndBytesConfig | None:
-    """How bitsandbytes holds the frozen weights. Raises TrainingError where it is asked for and not installed."""
+    """How bitsandbytes holds the frozen weights; None for plain weights."""
     if recipe.quantization is Quantization.NONE:
         return None
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise TrainingError(
-            f"recipe: quantization {recipe.quantization.value} needs bitsandbytes; pip install bitsandbytes, or use none"
-        )
     if recipe.quantization is Quantization.INT8:
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
@@ -50,26 +44,34 @@ def quantization(recipe: LoraRecipe) -> BitsAndBytesConfig | None:
     )
 
 
+def check_possible(recipe: LoraRecipe, facts: DeviceFacts) -> None:
+    """Raise TrainingError where this machine lacks what the recipe asks for."""
+    needing = [f"quantization {recipe.quantization.value}"] if recipe.quantization is not Quantization.NONE else []
+    needing += [f"optimizer {recipe.optimizer.value}"] if recipe.optimizer is not Optimizer.ADAMW else []
+    if needing and importlib.util.find_spec("bitsandbytes") is None:
+        raise TrainingError(
+            f"recipe: {' and '.join(needing)} need bitsandbytes; pip install bitsandbytes, or use quantization none "
+            "and optimizer adamw_torch"
+        )
+    if recipe.precision is Precision.FP16 and facts.kind == "cpu":
+        raise TrainingError("recipe: precision fp16 needs a GPU; use auto")
+
+
 def load_trainable(base: str, recipe: LoraRecipe, facts: DeviceFacts) -> tuple[Any, Any]:
     """A PeftModel with a fresh adapter named ``default``, and the tokenizer.
 
-    ``recipe.precision`` must be resolved. Raises ModelError when the base does not load, TrainingError when the recipe cannot
-    be followed here.
+    ``recipe.precision`` must be resolved. Raises ModelError when the base does not load, TrainingError when the recipe
+    cannot be followed here.
     """
-    if recipe.gradient_checkpointing:
-        raise TrainingError(
-            "recipe: gradient_checkpointing does not go with the shared prefix's cache; set it to false and "
-            "lower micro_batch_size instead"
-        )
+    check_possible(recipe, facts)
     bits = quantization(recipe)
     try:
         tokenizer = AutoTokenizer.from_pretrained(base)
         model = AutoModelForCausalLM.from_pretrained(
             base, dtype=weights_dtype(recipe, facts), use_safetensors=True, quantization_config=bits
         )
-    except (OSError, ValueError, ImportError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"model {base}: cannot be loaded ({reason}); check `training.base`") from None
+    except LOADING_ERRORS as error:
+        raise ModelError(f"model {base}: cannot be loaded ({reason(error)}); check `training.base`") from None
     if bits is None:
         model = model.to(facts.kind)
     else:
@@ -82,4 +84,10 @@ def load_trainable(base: str, recipe: LoraRecipe, facts: DeviceFacts) -> tuple[A
         target_modules=targets if isinstance(targets, str) else list(targets),
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config), tokenizer
+    try:
+        trainable = get_peft_model(model, config)
+    except ValueError as error:
+        raise TrainingError(f"recipe: target_modules: {reason(error)}; name linear modules of {base}") from None
+    if recipe.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return trainable, tokenizer

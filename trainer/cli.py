@@ -8,14 +8,15 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import click
 from rich.console import Console
 from rich.logging import RichHandler
 
-from label_configs.errors import ConfigError, WinnowError
+from label_configs.errors import EnvironmentFault, WinnowError
 from ml_backend.settings import Settings, load_settings, with_secrets
+from trainer.python_version import check_python
 
 log = logging.getLogger(__name__)
 console = Console()
@@ -45,10 +46,14 @@ def _settings() -> Settings:
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="label-studio-winnow", prog_name="winnow")
 def cli() -> None:
-    """Language models propose codes in Label Studio, coders reject the wrong ones, and what they verified trains the next
-    model.
+    """Language models propose codes in Label Studio, coders reject the wrong ones, and what they verified trains the
+    next model.
 
     Deployment is set by WINNOW_* environment variables (see the README), the experiment by one winnow.yaml.
+
+    \b
+    Example:
+      winnow demo
     """
 
 
@@ -62,11 +67,12 @@ def up() -> None:
       winnow up
     """
     from ml_backend.labelstudio import LabelStudioClient
-    from trainer.up import Installation
+    from trainer.up import Installation, check_port
 
-    settings = with_secrets(_settings())
+    settings = _settings()
     LabelStudioClient(settings)  # without a token the workers could do nothing
-    with Installation(settings) as installation:
+    check_port(settings.host, settings.port)
+    with Installation(with_secrets(settings)) as installation:
         console.print(f"Winnow is up at {settings.backend_url}. Logs: {settings.logs_folder}. Stop with Ctrl-C.")
         installation.wait()
     console.print("Stopped.")
@@ -82,7 +88,7 @@ def serve() -> None:
     """
     from trainer.serving import run_web
 
-    run_web(with_secrets(_settings()))
+    run_web(_settings())
 
 
 @cli.command()
@@ -119,7 +125,7 @@ def worker(kind: str, burst: bool) -> None:
 @click.option("--title", default="", help="Title of a new project; by default the codebook's name.")
 @click.option("--replace-label-config", is_flag=True, help="Write Winnow's form over the label config of --project.")
 def init(config: Path, project_id: int | None, title: str, replace_label_config: bool) -> None:
-    """Create a project from CONFIG (a winnow.yaml), or fit an existing one, and connect it. `winnow up` must be running.
+    """Create a project from CONFIG (a winnow.yaml), or fit an existing one, and connect it while `winnow up` runs.
 
     \b
     Example:
@@ -129,13 +135,21 @@ def init(config: Path, project_id: int | None, title: str, replace_label_config:
     from ml_backend.labelstudio import LabelStudioClient
     from ml_backend.set_up import set_up_project
     from trainer.jobs import recipe_of
+    from trainer.model_files import check_models, models_of
+    from trainer.up import local_url, web_answers
 
-    settings = with_secrets(_settings())
+    settings = _settings()
     experiment, codebook = load_experiment(config)
+    check_models(models_of(experiment), config.parent)  # what cannot be is said now, not by a worker's log
     if experiment.training:
-        recipe_of(experiment.training)  # a recipe that cannot be is said now, not at the first round
+        recipe_of(experiment.training)
+    client = LabelStudioClient(settings)
+    client.version()
+    if project_id is None and settings.public_url is None and not web_answers(local_url(settings)):
+        # Label Studio would refuse to connect it, and an empty project would be left behind.
+        raise EnvironmentFault(f"no Winnow answers at {settings.backend_url}; start it with `winnow up` first")
     project = set_up_project(
-        settings, LabelStudioClient(settings), experiment, codebook,
+        settings, client, experiment, codebook,
         project_id=project_id, title=title, replace_label_config=replace_label_config,
     )  # fmt: skip
     console.print(f"Project {project.id} is connected: {settings.label_studio_url}/projects/{project.id}/data")
@@ -157,8 +171,9 @@ def import_(file: Path, project_id: int, id_column: str, text_column: str, prela
     from ml_backend.files import read_documents
     from trainer.work import Work
 
-    work = Work.open(_settings(), project_id)
+    settings = _settings()
     documents = read_documents(file, id_column=id_column, text_column=text_column)
+    work = Work.open(settings, project_id)
     imported, known = work.import_documents(documents)
     console.print(f"Imported {imported} documents into project {project_id}; {known} were there already.")
     if prelabel:
@@ -301,7 +316,8 @@ def doctor(config: Path | None, project_id: int | None) -> None:
     console.print(findings_table(findings))
     wrong = [f for f in findings if not f.ok]
     if wrong:
-        raise ConfigError(f"{len(wrong)} of {len(findings)} checks failed: " + ", ".join(f.name for f in wrong))
+        names = ", ".join(f.name for f in wrong)
+        raise EnvironmentFault(f"{len(wrong)} of {len(findings)} checks failed ({names}); do what the table says")
 
 
 @cli.command()
@@ -324,16 +340,26 @@ def demo(folder: Path, executable: Path, oneshot: bool) -> None:
     run_demo(console, folder, executable, oneshot=oneshot)
 
 
-def main(arguments: list[str] | None = None) -> Any:
+def _fail(message: str) -> NoReturn:
+    click.echo("winnow: " + " ".join(line.strip() for line in message.splitlines() if line.strip()), err=True)
+    sys.exit(2)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
     """Entry of the console script: errors are one line on standard error and exit code 2."""
     try:
+        check_python()
         code = cli.main(args=arguments, prog_name="winnow", standalone_mode=False)
     except WinnowError as error:
-        click.echo(f"winnow: {error}", err=True)
-        sys.exit(2)
-    except click.ClickException as error:
+        _fail(str(error))
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(2)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "winnow"
+        _fail(f"{error.format_message().rstrip('.')}; see `{path} --help`")
+    except click.ClickException as error:
+        _fail(error.format_message())
     except (KeyboardInterrupt, click.Abort):
         click.echo("winnow: stopped", err=True)
         sys.exit(130)

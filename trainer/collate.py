@@ -1,12 +1,12 @@
 """Verified examples -> batches for shared-prefix training.
 
-The prompt's prefix is the same for every document, so a batch holds only what differs: the document's suffix and the tokens
-of its label's word. The model computes the prefix once per batch (see fit.py).
+The prompt's prefix is the same for every document, so a batch holds only what differs: the document's suffix and the
+tokens of its label's word. The model computes the prefix once per batch (see fit.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,8 +37,9 @@ def sequences(examples: Sequence[VerifiedExample], prompt: Prompt, trie: LabelTr
 def collate(rows: Sequence[Sequenced]) -> dict[str, torch.Tensor]:
     """Right-padded tensors.
 
-    ``input_ids`` and ``mask`` are ``[batch, tokens]``: suffix and label, its last token left out, since nothing follows it.
-    ``targets`` ``[batch, tokens]`` holds at each position the label's token that comes next, -100 where none is learned.
+    ``input_ids`` and ``mask`` are ``[batch, tokens]``: suffix and label, its last token left out, since nothing follows
+    it. ``targets`` ``[batch, tokens]`` holds at each position the label's token that comes next, -100 where none is
+    learned.
     """
     width = max(len(r.suffix) + len(r.label) - 1 for r in rows)
     input_ids = torch.zeros(len(rows), width, dtype=torch.long)
@@ -67,12 +68,3 @@ class SequenceDataset(torch.utils.data.Dataset[Sequenced]):
 
     def __iter__(self) -> Iterator[Sequenced]:
         return iter(self._rows)
-
-
-def label_counts(examples: Sequence[VerifiedExample]) -> Mapping[str, int]:
-    """Number of examples of each label that occurs."""
-    counts: dict[str, int] = {}
-    for example in examples:
-        for label in example.labels:
-            counts[label] = counts.get(label, 0) + 1
-    return counts

@@ -2,17 +2,15 @@
 
     python -m trainer.fit ROUND_FOLDER
 
-reads ``plan.json`` and ``examples.jsonl``; prints progress as JSON lines; writes ``adapter/`` and, last, ``outcome.json``.
-
-Shared prefix: with the prompt's prefix P the same for all B documents of a batch, keys and values of P are computed once, expanded
-to B, and the suffixes attend to them. The gradient with respect to P's keys and values is the sum over the batch, as it would
-be with P repeated B times, so the step is exact and costs |P| + B |S| tokens instead of B (|P| + |S|).
+reads ``plan.json`` and ``examples.jsonl``; prints progress as JSON lines; writes ``adapter/`` and, last,
+``outcome.json``.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,17 +22,20 @@ import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from label_configs.codebook import load_codebook
-from label_configs.errors import TrainingError, WinnowError
+from label_configs.errors import TrainingError, WinnowError, reason
 from label_configs.records import Proposal, VerifiedExample
+from ml_backend.adapters import AdapterStore
+from ml_backend.causal_model import CausalModel, load_adapter
 from ml_backend.devices import device_facts, set_threads
 from ml_backend.prompts import Prompt
-from ml_backend.scoring import CausalScorer, expand_cache
+from ml_backend.scoring import CausalScorer, trie_of
 from ml_backend.sources.base import ranked
 from trainer.atomic import write_atomically
 from trainer.base_model import load_trainable, resolved
 from trainer.collate import SequenceDataset, collate, sequences
 from trainer.evaluation.report import chosen_labels
 from trainer.examples import read_examples
+from trainer.loss import SharedPrefixLoss, WholePromptLoss
 from trainer.recipe import LoraRecipe, Precision, recipe_with
 
 Emit = Callable[[Mapping[str, Any]], None]
@@ -42,7 +43,10 @@ Emit = Callable[[Mapping[str, Any]], None]
 
 @dataclass(frozen=True)
 class FitPlan:
-    """What a round's process is told: paths, base, recipe. ``current`` is the adapter to compare with, None for the base."""
+    """What a round's process is told: paths, base, recipe.
+
+    ``current`` is the adapter to compare with, None for the base.
+    """
 
     base: str
     recipe: LoraRecipe
@@ -65,34 +69,6 @@ class FitPlan:
         )
 
 
-class SharedPrefixLoss(torch.nn.Module):
-    """Mean cross-entropy over the tokens of the labels; the prompt's prefix is computed once per batch.
-
-    A module, so that whatever wraps a model for several devices wraps the whole of it.
-    """
-
-    def __init__(self, model: Any, prefix_ids: Sequence[int]) -> None:
-        super().__init__()
-        self.model = model
-        self.register_buffer("prefix_ids", torch.tensor([prefix_ids]), persistent=False)
-
-    def forward(self, input_ids: torch.Tensor, mask: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Loss of a batch as ``collate`` makes it, all ``[batch, tokens]``."""
-        causal = self.model.get_base_model()
-        prefix_ids: Any = self.prefix_ids
-        batch, prefix = input_ids.shape[0], prefix_ids.shape[1]
-        once = causal.base_model(input_ids=prefix_ids, use_cache=True).past_key_values
-        hidden = causal.base_model(
-            input_ids=input_ids,
-            attention_mask=torch.cat([mask.new_ones(batch, prefix), mask], 1),
-            past_key_values=expand_cache(once, batch),
-            position_ids=torch.arange(input_ids.shape[1], device=input_ids.device)[None] + prefix,
-        ).last_hidden_state
-        learned = targets != -100
-        logits = causal.get_output_embeddings()(hidden[learned])
-        return {"loss": torch.nn.functional.cross_entropy(logits.float(), targets[learned])}
-
-
 class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not typed for us
     """Says after each step how far the training has come."""
 
@@ -113,15 +89,17 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
         loss = (logs or {}).get("loss")
         if loss is not None:
             self._emit({"step": state.global_step, "steps": state.max_steps, "loss": loss})
-            control.should_training_stop = control.should_training_stop or loss != loss
+            control.should_training_stop = control.should_training_stop or not math.isfinite(loss)
 
 
 def train(
     model: Any, prompt: Prompt, examples: Sequence[VerifiedExample], recipe: LoraRecipe, folder: Path, emit: Emit
 ) -> float:
-    """Train the adapter that ``model`` (a PeftModel) carries; the last step's loss. Raises TrainingError when it is NaN."""
-    scorer = CausalScorer(model.get_base_model(), prompt)
-    rows = sequences(examples, prompt, scorer.trie)
+    """Train the adapter that ``model`` (a PeftModel) carries and return the last step's loss.
+
+    Raises TrainingError when loss or weights are no longer finite.
+    """
+    rows = sequences(examples, prompt, trie_of(prompt))
     arguments = TrainingArguments(
         output_dir=str(folder / "trainer"),
         per_device_train_batch_size=recipe.micro_batch_size,
@@ -137,6 +115,7 @@ def train(
         bf16=recipe.precision is Precision.BF16,
         fp16=recipe.precision is Precision.FP16,
         logging_steps=1,
+        logging_nan_inf_filter=False,  # it would report a finite loss in place of NaN
         save_strategy="no",
         report_to=[],
         remove_unused_columns=False,
@@ -144,8 +123,9 @@ def train(
         disable_tqdm=True,
         use_cpu=next(model.parameters()).device.type == "cpu",
     )
+    loss = WholePromptLoss if recipe.gradient_checkpointing else SharedPrefixLoss
     trainer = Trainer(
-        model=SharedPrefixLoss(model, prompt.prefix_ids),
+        model=loss(model, prompt.prefix_ids),
         args=arguments,
         train_dataset=SequenceDataset(rows),
         data_collator=collate,
@@ -154,8 +134,9 @@ def train(
     trainer.remove_callback(PrinterCallback)
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    if not losses or losses[-1] != losses[-1]:
-        raise TrainingError("the loss became NaN; lower learning_rate in the recipe")
+    finite = all(bool(torch.isfinite(p).all()) for p in model.parameters() if p.requires_grad)
+    if not losses or not math.isfinite(losses[-1]) or not finite:
+        raise TrainingError("the loss is no longer finite; lower learning_rate in the recipe, or use precision fp32")
     return float(losses[-1])
 
 
@@ -172,18 +153,35 @@ def predictions(model: Any, prompt: Prompt, examples: Sequence[VerifiedExample],
 def judge_holdout(
     model: Any, prompt: Prompt, holdout: Sequence[VerifiedExample], plan: FitPlan, budget: int
 ) -> dict[str, list[list[str]]]:
-    """What the new adapter, and what it would replace, say of the holdout: the current adapter, else the base alone."""
+    """What the new adapter, and what it would replace, say of the holdout: the current adapter, else the base alone.
+
+    The current adapter is asked as it proposes: over the base and with the prompt that its manifest names.
+    """
     model.eval()
     base = model.get_base_model()
     new = predictions(base, prompt, holdout, budget)
-    if plan.current and plan.current_folder:
-        model.load_adapter(str(plan.current_folder), adapter_name=plan.current)
-        model.set_adapter(plan.current)
-        current = predictions(base, prompt, holdout, budget)
-    else:
+    if plan.current is None or plan.current_folder is None:
         with model.disable_adapter():
             current = predictions(base, prompt, holdout, budget)
+    else:
+        current = _ask_current(model, prompt, holdout, plan.base, plan.current_folder, budget)
     return {"new": [list(p) for p in new], "current": [list(p) for p in current]}
+
+
+def _ask_current(
+    model: Any, prompt: Prompt, holdout: Sequence[VerifiedExample], base: str, folder: Path, budget: int
+) -> list[tuple[str, ...]]:
+    adapter = AdapterStore(folder.parent).described(folder.name)
+    way, length = adapter.manifest["prompt"], adapter.manifest["max_document_tokens"]
+    if adapter.manifest["base"] == base:
+        load_adapter(model, adapter.id, folder, base)
+        model.set_adapter(adapter.id)
+        return predictions(
+            model.get_base_model(), Prompt(way, prompt.codebook, prompt.tokenizer, length), holdout, budget
+        )
+    other = CausalModel(adapter.manifest["base"], device_facts())
+    with other.using(adapter.id, folder) as asked:
+        return predictions(asked, Prompt(way, prompt.codebook, other.tokenizer, length), holdout, budget)
 
 
 def run(folder: Path, emit: Emit) -> None:
@@ -204,7 +202,7 @@ def run(folder: Path, emit: Emit) -> None:
     started = time.monotonic()
     loss = train(model, prompt, training, recipe, folder, emit)
     seconds = time.monotonic() - started
-    model.save_pretrained(str(folder / "adapter"), safe_serialization=True)
+    model.save_pretrained(str(folder / "adapter"), save_embedding_layers=False)  # else it asks the model hub
     emit({"stage": "judge", "holdout": len(holdout)})
     outcome = {
         "loss": loss,
@@ -229,6 +227,9 @@ def main() -> int:
         run(Path(sys.argv[1]), emit)
     except WinnowError as error:
         emit({"error": str(error)})
+        return 2
+    except torch.OutOfMemoryError as error:
+        emit({"error": f"the device has too little memory ({reason(error)}); lower micro_batch_size in the recipe"})
         return 2
     return 0
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from pathlib import Path
 
 from redis import Redis
 
-from label_configs.errors import LabelStudioError, WinnowError
+from label_configs.errors import LabelStudioError, QueueError, WinnowError
 from ml_backend import queue
 from ml_backend.app import ROUND_JOB
 from ml_backend.experiment import Project, load_project, registered
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.settings import Settings
-from trainer.rounds import due, last_verified, rounds_folder
+from trainer.rounds import RoundState, due, last_verified, list_rounds, rounds_folder
 from trainer.verified import read_project
 
 log = logging.getLogger(__name__)
@@ -27,11 +28,14 @@ WAIT_SECONDS = 5.0  # at most this long until a stop is heard
 
 
 def reconcile(redis: Redis, client: LabelStudioClient, project: Project) -> bool:
-    """Whether a round was due and has been enqueued. The exact count costs an export, so a cheap bound is asked first."""
+    """Whether a round was due and has been enqueued. The exact count costs an export: a cheap bound is asked first."""
     training = project.experiment.training
     if training is None:
         return False
     folder = rounds_folder(project.home, project.id)
+    if interrupted(redis, folder, project.id):
+        log.info("project %s: the last round was cut off, it is started anew", project.id)
+        return enqueue_round(redis, project.id)
 
     def is_due(verified: int) -> bool:
         return due(
@@ -47,6 +51,15 @@ def reconcile(redis: Redis, client: LabelStudioClient, project: Project) -> bool
     return enqueue_round(redis, project.id)
 
 
+def interrupted(redis: Redis, folder: Path, project_id: int) -> bool:
+    """Whether the last round was cut off, by a stop or a crash: its record says that it runs, and no worker has it."""
+    records = list_rounds(folder)
+    if not records or records[-1].state is not RoundState.RUNNING:
+        return False
+    job = queue.fetch_job(redis, queue.TRAIN, f"round-{project_id}")
+    return job is None or job.get_status() in ("finished", "failed", "stopped", "canceled")
+
+
 def enqueue_round(redis: Redis, project_id: int) -> bool:
     """Enqueue a round, unless one of this project is queued or running; whether it was enqueued."""
     job = queue.enqueue(
@@ -56,7 +69,7 @@ def enqueue_round(redis: Redis, project_id: int) -> bool:
 
 
 def run_scheduler(settings: Settings, stop: threading.Event) -> None:
-    """Until ``stop`` is set: look at projects when a webhook says so, and at all of them every ``reconcile_seconds``."""
+    """Until ``stop`` is set: look at projects when a webhook says so, at all of them every ``reconcile_seconds``."""
     redis = queue.connect(settings)
     client = LabelStudioClient(settings)
     lock = queue.Lock(redis, "scheduler", LOCK_SECONDS)
@@ -64,8 +77,13 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
     changed: set[int] = set()
     try:
         while not stop.is_set():
-            changed |= queue.wait_changed(redis, min(WAIT_SECONDS, settings.reconcile_seconds))
-            if not lock.hold():
+            try:
+                changed |= queue.wait_changed(redis, min(WAIT_SECONDS, settings.reconcile_seconds))
+                if not lock.hold():
+                    continue
+            except QueueError as error:
+                log.warning("%s; trying again in %.0f s", error, WAIT_SECONDS)
+                stop.wait(WAIT_SECONDS)
                 continue
             if time.monotonic() >= next_look:
                 changed |= set(registered(settings.home))

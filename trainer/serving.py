@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Flask
 from gunicorn.app.base import BaseApplication
 
 from ml_backend import queue
 from ml_backend.app import create_app
-from ml_backend.settings import Settings
+from ml_backend.settings import Settings, with_secrets
 from trainer.up import check_port
 
 THREADS = 8  # per worker; /predict waits in one, /webhook must find another free
 
 
-class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn is not typed
+class WebServer(BaseApplication):
     """gunicorn, configured from the settings alone."""
 
     def __init__(self, settings: Settings) -> None:
@@ -39,8 +38,8 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn is not typed
             if key in self.cfg.settings:
                 self.cfg.set(key, value)
 
-    def load(self) -> Flask:
-        """The application of one worker process, with a Redis connection of its own."""
+    def load(self) -> Any:
+        """The Flask application of one worker process, with a Redis connection of its own."""
         return create_app(self._settings, queue.connect(self._settings))
 
 
@@ -48,4 +47,4 @@ def run_web(settings: Settings) -> None:
     """Serve until told to stop. Raises EnvironmentFault when the port is in use, QueueError when Redis is away."""
     check_port(settings.host, settings.port)
     queue.connect(settings).close()
-    WebServer(settings).run()
+    WebServer(with_secrets(settings)).run()

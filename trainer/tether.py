@@ -24,12 +24,17 @@ def tethered(command: Sequence[str]) -> list[str]:
     return [sys.executable, "-I", __file__, str(os.getpid()), *command]
 
 
-def main(parent: int, command: list[str]) -> None:
-    """Tie this process to ``parent`` and become ``command``; exit at once when the parent is gone already."""
+def tie(parent: int) -> None:
+    """Ask for a SIGTERM to this process when ``parent``, which started it, is gone; exit when it is gone already."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         if os.getppid() != parent:
             sys.exit(1)
+
+
+def main(parent: int, command: list[str]) -> None:
+    """Tie this process to ``parent`` and become ``command``; exit at once when the parent is gone already."""
+    tie(parent)
     os.execvp(command[0], command)
 
 

@@ -10,14 +10,17 @@ import socket
 import subprocess
 import sys
 import threading
-import urllib.error
 import urllib.request
+from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
+from typing import NoReturn
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from pydantic import SecretStr
+from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from label_configs.errors import EnvironmentFault, QueueError
+from label_configs.errors import EnvironmentFault, QueueError, reason
 from ml_backend import embedded_redis, queue
 from ml_backend.settings import Settings
 from trainer.tether import tethered
@@ -47,7 +50,7 @@ def check_port(host: str, port: int, setting: str = "WINNOW_PORT") -> None:
 class Installation:
     """The processes of one installation: Redis where none is configured, web, workers, scheduler.
 
-    They are tied to the thread that starts them and end with it, however it ends; each writes to ``home/logs/<name>.log``.
+    They are tied to the thread that starts them and end with it, however it ends; each has a ``home/logs/<name>.log``.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -72,28 +75,37 @@ class Installation:
     def start(self) -> None:
         """Start everything and return when the web process answers. Raises EnvironmentFault or QueueError."""
         check_port(self.settings.host, self.settings.port)
-        self.settings.logs_folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.settings.logs_folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EnvironmentFault(
+                f"{self.settings.logs_folder}: cannot be made ({reason(error)}); set WINNOW_HOME to a folder of yours"
+            ) from None
         if self.settings.redis_url is None:
             self._start_redis()
         queue.connect(self.settings).close()
         for name, arguments in COMMANDS.items():
             self._start(name, [sys.executable, "-m", "trainer.cli", *arguments])
-        self._wait_for("web", self._web_answers)
+        self._wait_for("web", lambda: web_answers(local_url(self.settings)))
 
     def _start_redis(self) -> None:
         socket_path = self.settings.socket_path
-        if socket_path.exists() and _answers(self.settings):
-            raise EnvironmentFault(f"{self.settings.home}: another `winnow up` uses this folder; stop it or set WINNOW_HOME")
+        if embedded_redis_answers(self.settings):
+            home = self.settings.home
+            raise EnvironmentFault(f"{home}: another `winnow up` uses this folder; stop it or set WINNOW_HOME")
         self._start("redis", embedded_redis.command(self.settings.home / "redis", socket_path))
-        self._wait_for("redis", lambda: queue.connect(self.settings).close())
+        self._wait_for("redis", lambda: embedded_redis_answers(self.settings))
 
     def _start(self, name: str, command: list[str]) -> None:
         path = self.settings.logs_folder / f"{name}.log"
-        with path.open("ab") as file:
-            process = subprocess.Popen(
-                tethered(command), stdin=subprocess.DEVNULL, stdout=file, stderr=file,
-                env=environment(self.settings), start_new_session=True,
-            )  # fmt: skip
+        try:
+            with path.open("ab") as file:
+                process = subprocess.Popen(
+                    tethered(command), stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+                    env=environment(self.settings), start_new_session=True,
+                )  # fmt: skip
+        except OSError as error:
+            raise EnvironmentFault(f"{name} cannot be started with log {path}: {reason(error)}; mend that") from None
         self._processes[name] = process
         threading.Thread(target=self._watch, args=(name, process), daemon=True).start()
         log.info("started %s (process %s, log %s)", name, process.pid, path)
@@ -101,24 +113,23 @@ class Installation:
     def _watch(self, name: str, process: subprocess.Popen[bytes]) -> None:
         self._events.put((name, process.wait()))
 
-    def _web_answers(self) -> None:
-        url = f"http://{self.settings.host}:{self.settings.port}/health"
-        with urllib.request.urlopen(url, timeout=2):
-            pass
+    def _wait_for(self, name: str, ready: Callable[[], bool]) -> None:
+        path = self.settings.logs_folder / f"{name}.log"
 
-    def _wait_for(self, name: str, check: object) -> None:
-        assert callable(check)
-
-        def alive_and_ready() -> None:
+        def alive_and_ready() -> bool:
             if (code := self._processes[name].poll()) is not None:
                 raise EnvironmentFault(self._ended(name, code))
-            check()
+            return ready()
+
+        def too_late(_: RetryCallState) -> NoReturn:
+            told = last_line(path) or "no output"
+            raise EnvironmentFault(f"{name} does not answer after {START_SECONDS:.0f} s: {told}; see {path}")
 
         Retrying(
-            retry=retry_if_exception_type((QueueError, urllib.error.URLError, OSError)),
+            retry=retry_if_result(lambda is_ready: not is_ready),
             stop=stop_after_delay(START_SECONDS),
             wait=wait_fixed(0.1),
-            reraise=True,
+            retry_error_callback=too_late,
         )(alive_and_ready)
 
     def _ended(self, name: str, code: int) -> str:
@@ -155,12 +166,30 @@ class Installation:
         self._processes.clear()
 
 
-def _answers(settings: Settings) -> bool:
+def embedded_redis_answers(settings: Settings) -> bool:
+    """Whether the embedded Redis of this home folder is up."""
+    if not settings.socket_path.exists():
+        return False
     try:
         queue.connect(settings).close()
     except QueueError:
         return False
     return True
+
+
+def local_url(settings: Settings) -> str:
+    """Address of the web process as seen from this machine."""
+    return settings.model_copy(update={"public_url": None}).backend_url
+
+
+def web_answers(url: str) -> bool:
+    """Whether Winnow's web process answers at ``url``; asked directly, whatever proxy the environment names."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(f"{url}/health", timeout=2) as answer:
+            return b'"Winnow"' in answer.read(1000)
+    except (OSError, HTTPException, ValueError):
+        return False
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
@@ -178,7 +207,7 @@ def environment(settings: Settings) -> dict[str, str]:
     for name in Settings.model_fields:
         value = getattr(settings, name)
         if value is not None:
-            values[f"WINNOW_{name.upper()}"] = value.get_secret_value() if hasattr(value, "get_secret_value") else str(value)
+            values[f"WINNOW_{name.upper()}"] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     return values
 
 

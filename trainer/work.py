@@ -79,8 +79,8 @@ class Work:
             bar.update(task, completed=done, failed=failed)
             return done + failed >= total
 
-        columns = (TextColumn("proposing"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[failed]} failed"),
-                   TimeElapsedColumn())  # fmt: skip
+        failures = TextColumn("{task.fields[failed]} failed")
+        columns = (TextColumn("proposing"), BarColumn(), MofNCompleteColumn(), failures, TimeElapsedColumn())
         with Progress(*columns, console=console) as bar:
             task = bar.add_task("", total=total, failed=0)
             Retrying(retry=retry_if_result(lambda ended: not ended), wait=wait_fixed(LOOK_SECONDS))(look)
@@ -92,7 +92,11 @@ class Work:
             )
 
     def train(self, console: Console, *, wait: bool) -> None:
-        """Start a round by hand. Raises TrainingError when it fails."""
+        """Start a round by hand. Raises TrainingError when it fails, or when the experiment trains nothing."""
+        if self.project.experiment.training is None:
+            raise TrainingError(
+                f"project {self.project.id}: winnow.yaml has no `training`; add it and run `winnow init` again"
+            )
         started = enqueue_round(self.redis, self.project.id)
         console.print("A round is enqueued." if started else "A round of this project is queued or running already.")
         if wait:
@@ -110,8 +114,8 @@ class Work:
             job = queue.fetch_job(self.redis, queue.TRAIN, f"round-{self.project.id}")
             return job is None or job.get_status() in ("finished", "failed", "stopped", "canceled")
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"),
-                   TimeElapsedColumn())  # fmt: skip
+        stage, left = TextColumn("{task.description}"), TextColumn("{task.fields[left]}")
+        columns = (stage, BarColumn(), MofNCompleteColumn(), left, TimeElapsedColumn())
         with Progress(*columns, console=console) as bar:
             task = bar.add_task("queued", total=None, left="")
             Retrying(retry=retry_if_result(lambda ended: not ended), wait=wait_fixed(LOOK_SECONDS))(look)
@@ -121,7 +125,9 @@ class Work:
         """The round that ended last. Raises TrainingError when it failed, or before the first."""
         records = list_rounds(rounds_folder(self.settings.home, self.project.id))
         if not records:
-            raise TrainingError(f"project {self.project.id}: the round ended before it began; see the log of the train worker")
+            raise TrainingError(
+                f"project {self.project.id}: the round ended before it began; see the log of the train worker"
+            )
         if records[-1].state is RoundState.FAILED:
             raise TrainingError(f"project {self.project.id}: round {records[-1].id} failed: {records[-1].reason}")
         return records[-1]
@@ -168,7 +174,8 @@ def adapter_table(settings: Settings, project_id: int) -> Table:
     """The adapters of a project's rounds."""
     project = load_project(settings.home, project_id)
     current = adapters.current(project.folder)
-    table = Table("adapter", "round", "verdict", "examples", "holdout", "why", title=f"Adapters of project {project_id}")
+    title = f"Adapters of project {project_id}"
+    table = Table("adapter", "round", "verdict", "examples", "holdout", "why", title=title)
     for record in list_rounds(rounds_folder(settings.home, project_id)):
         if record.adapter_id:
             name = f"{record.adapter_id} (current)" if record.adapter_id == current else record.adapter_id

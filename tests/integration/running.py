@@ -1,0 +1,55 @@
+"""What an installation's processes are, and waiting for what they do."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from trainer.tether import tethered
+
+
+def until(true: Callable[[], object], seconds: float) -> None:
+    """Wait until ``true()`` is; the test fails where that takes longer than ``seconds``."""
+
+    def too_late(_: RetryCallState) -> None:
+        pytest.fail(f"not so within {seconds:.0f} s: {true.__qualname__}")
+
+    Retrying(
+        retry=retry_if_result(lambda value: not value),
+        stop=stop_after_delay(seconds),
+        wait=wait_fixed(0.1),
+        retry_error_callback=too_late,
+    )(true)
+
+
+def processes_of(home: Path) -> list[psutil.Process]:
+    """Every living process that was started for this home folder.
+
+    They all have it in their environment, but Redis writes its title over that; it works inside the folder.
+    """
+    found = []
+    for process in psutil.process_iter():
+        try:
+            belongs = process.environ().get("WINNOW_HOME") == str(home) or home in Path(process.cwd()).parents
+            if belongs and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def process_named(home: Path, *arguments: str) -> psutil.Process | None:
+    """The installation's process whose command line ends with these arguments, None while there is none."""
+    found = [p for p in processes_of(home) if tuple(p.cmdline()[-len(arguments) :]) == arguments]
+    assert len(found) <= 1, found
+    return found[0] if found else None
+
+
+def supervise(seconds: float) -> None:
+    """A job that does as a round does: it waits for a process of its own."""
+    subprocess.run(tethered(["sleep", str(seconds)]), check=True)

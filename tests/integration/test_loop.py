@@ -1,0 +1,255 @@
+"""The loop with real parts: proposals, review, a round that starts by itself, and what its adapter proposes then.
+
+One walk serves all tests of this file; each looks at one promise.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from label_studio_sdk import LabelStudio
+from rich.console import Console
+
+from label_configs.codebook import Codebook
+from label_configs.records import Document
+from ml_backend import adapters, queue
+from ml_backend.experiment import load_experiment
+from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.proposing import Plan
+from ml_backend.set_up import set_up_project
+from tests.integration.conftest import Running
+from tests.integration.running import process_named, until
+from trainer.demo.coder import ScriptedCoder
+from trainer.demo.label_studio import LabelStudioServer
+from trainer.examples import is_holdout, read_examples
+from trainer.rounds import RoundRecord, RoundState, list_rounds, rounds_folder
+from trainer.up import environment
+from trainer.work import Work, evaluate_project
+
+pytestmark = [pytest.mark.label_studio, pytest.mark.timeout(300)]
+
+CODED = 12  # the threshold as well, so that the round's documents are known
+HOLDOUT_SHARE = 0.3
+QUIET = Console(quiet=True)
+TRUTH = {f"doc-{number:02}": code for number, code in enumerate(["animals", "plants", "stones"] * 8)}
+SENTENCES = {
+    "animals": "The animal in this story of number {} is a fox that walks by the river.",
+    "plants": "This note of number {} is about a plant, an old oak with deep roots.",
+    "stones": "Letter {} tells of a stone found in the quarry, grey and very heavy.",
+}
+DOCUMENTS = [Document(name, SENTENCES[code].format(name)) for name, code in TRUTH.items()]
+
+CODEBOOK = """
+name: things
+kind: exclusive
+codes:
+  - {key: animals, name: Animals, definition: What moves by itself., word: animal}
+  - {key: plants, name: Plants, definition: What grows and stays., word: plant}
+  - {key: stones, name: Stones, definition: What neither grows nor moves., word: stone}
+"""
+EXPERIMENT = """
+codebook: ./codebook.yaml
+sources:
+  - {name: first, kind: fake, model: one}
+  - {name: second, kind: fake, model: two}
+training:
+  base: BASE
+  overrides: {epochs: 1, max_document_tokens: 96}
+  thresholds: [12]
+  holdout_share: SHARE
+  gate: {probability: 0.001, minimum: 1}
+"""
+SOURCE_VERSIONS = ["one/fake@base", "two/fake@base"]
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What was seen on the way."""
+
+    work: Work
+    sdk: LabelStudio
+    codebook: Codebook
+    pushed: Sequence[Mapping[str, Any]]  # tasks after the first prelabelling
+    pushed_again: Sequence[Mapping[str, Any]]  # and after the second
+    second_prelabel: str  # what it printed
+    shown_before: str  # the project's model version before the round
+    proposer: psutil.Process | None  # the propose worker before the round
+    annotated: Sequence[int]  # tasks that the coder submitted
+    record: RoundRecord
+
+    @property
+    def round_folder(self) -> Path:
+        return rounds_folder(self.work.settings.home, self.work.project.id) / self.record.id
+
+
+@pytest.fixture(scope="module")
+def walk(
+    winnow: Running, label_studio: LabelStudioServer, tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Walk]:
+    settings, client = winnow.settings, LabelStudioClient(winnow.settings)
+    folder = tmp_path_factory.mktemp("experiment")
+    (folder / "codebook.yaml").write_text(CODEBOOK)
+    (folder / "winnow.yaml").write_text(
+        EXPERIMENT.replace("BASE", str(tiny_llama)).replace("SHARE", str(HOLDOUT_SHARE))
+    )
+    experiment, codebook = load_experiment(folder / "winnow.yaml")
+    project = set_up_project(settings, client, experiment, codebook, title="the loop")
+    set_up_project(settings, client, experiment, codebook, project_id=project.id)
+
+    work = Work.open(settings, project.id)
+    assert work.import_documents(DOCUMENTS) == (len(DOCUMENTS), 0)
+    work.prelabel(QUIET)
+    pushed = list(client.tasks(project.id))
+    again = subprocess.run(
+        [sys.executable, "-m", "trainer.cli", "prelabel", "--project", str(project.id)],
+        env=environment(settings), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    pushed_again = list(client.tasks(project.id))
+    shown_before, proposer = client.model_version(project.id), process_named(settings.home, "worker", "propose")
+
+    sdk = LabelStudio(base_url=label_studio.url, api_key=label_studio.token())
+    coder = ScriptedCoder(sdk, label_studio.url, project.id, codebook, project.form, TRUTH)
+    annotated = [int(task["id"]) for task in pushed_again][:CODED]
+    assert len(list(coder.code_all(annotated))) == CODED
+    record = _ended_round(winnow, work)
+    _wait_for_refresh(winnow, work)
+    yield Walk(work, sdk, codebook, pushed, pushed_again, again.stdout, shown_before, proposer, annotated, record)
+    work.redis.close()
+
+
+def _ended_round(winnow: Running, work: Work) -> RoundRecord:
+    """The round that nobody started by hand, once it has ended."""
+    folder = rounds_folder(work.settings.home, work.project.id)
+
+    def ended() -> bool:
+        winnow.installation.check()
+        return any(record.state is not RoundState.RUNNING for record in list_rounds(folder))
+
+    until(ended, 150)
+    (record,) = list_rounds(folder)
+    assert record.state is RoundState.PROMOTED, record.reason
+    return record
+
+
+def _wait_for_refresh(winnow: Running, work: Work) -> None:
+    line = queue.queue(work.redis, queue.PROPOSE)
+
+    def refreshed() -> bool:
+        winnow.installation.check()
+        idle = line.count == 0 and line.started_job_registry.count == 0
+        return idle and work.client.model_version(work.project.id) == Plan.of(work.project).version
+
+    until(refreshed, 90)
+
+
+def versions(task: Mapping[str, Any]) -> list[str]:
+    """Versions of a task's predictions, oldest first."""
+    return [str(p["model_version"]) for p in sorted(task["predictions"], key=lambda p: int(p["id"]))]
+
+
+def test_webhook_and_backend_are_connected_once_with_authentication(walk: Walk) -> None:
+    settings = walk.work.settings
+    assert settings.webhook_token is not None
+    (hook,) = walk.sdk.webhooks.list(project=str(walk.work.project.id))
+    assert hook.url == f"{settings.backend_url}/webhook"
+    assert hook.headers == {"Authorization": f"Bearer {settings.webhook_token.get_secret_value()}"}
+    (backend,) = walk.sdk.ml.list(project=walk.work.project.id)
+    assert (backend.url, backend.auth_method) == (settings.backend_url, "BASIC_AUTH")
+    assert (backend.basic_auth_user, backend.state) == (settings.username, "CO")
+
+
+def test_each_source_has_its_prediction_and_the_review_comes_last(walk: Walk) -> None:
+    assert len(walk.pushed) == len(DOCUMENTS)
+    assert walk.shown_before.startswith("winnow-review-")
+    for task in walk.pushed:
+        assert versions(task) == [*SOURCE_VERSIONS, walk.shown_before]
+
+
+def test_a_second_prelabelling_changes_nothing(walk: Walk) -> None:
+    assert "Every open task has its proposals." in walk.second_prelabel
+    assert walk.pushed_again == walk.pushed
+
+
+def test_the_candidates_are_in_the_task_before_it_is_served(walk: Walk) -> None:
+    for task in walk.pushed:
+        shown = [candidate["alias"] for candidate in task["data"]["candidates"]]
+        assert shown[0] == TRUTH[task["data"]["document_id"]]
+        assert all("first" in c["html"] and "second" in c["html"] for c in task["data"]["candidates"])
+
+
+def test_every_submission_reaches_the_webhook(walk: Walk) -> None:
+    log = (walk.work.settings.logs_folder / "web.log").read_text(encoding="utf-8")
+    assert log.count(f"webhook: project {walk.work.project.id}: annotations") >= len(walk.annotated)
+
+
+def test_the_round_started_by_itself_once_the_threshold_was_reached(walk: Walk) -> None:
+    assert walk.record.verified == CODED
+    assert walk.record.training_examples + walk.record.holdout_examples == CODED
+    assert walk.record.started_at is not None
+    assert walk.record.ended_at is not None
+
+
+def test_the_adapter_is_published_and_current(walk: Walk) -> None:
+    project = walk.work.project
+    assert adapters.current(project.folder) == walk.record.adapter_id
+    manifest = adapters.store_of(project.home).get(walk.record.adapter_id).manifest
+    assert (manifest["round"], manifest["codebook"]) == (walk.record.id, walk.codebook.fingerprint)
+    assert manifest["recipe"]["epochs"] == 1
+
+
+def test_nothing_of_the_holdout_was_trained_on(walk: Walk) -> None:
+    examples = read_examples(walk.round_folder / "examples.jsonl")
+    trained = {e.document_id for e in examples if not e.holdout}
+    held = {e.document_id for e in examples if e.holdout}
+    assert len(trained) + len(held) == len(examples) == CODED
+    assert held == {name for name in trained | held if is_holdout(name, HOLDOUT_SHARE)}
+    assert (len(trained), len(held)) == (walk.record.training_examples, walk.record.holdout_examples)
+    assert held
+    assert all(e.labels == (TRUTH[e.document_id],) for e in examples)
+
+
+def test_open_tasks_show_the_adapters_proposals_without_a_restart(walk: Walk) -> None:
+    work = walk.work
+    plan = Plan.of(work.project)
+    adapter = dict(plan.names)["adapter"]
+    assert adapter.endswith(f"@{walk.record.adapter_id}")
+    assert work.client.model_version(work.project.id) == plan.version != walk.shown_before
+    assert walk.proposer is not None
+    assert process_named(work.settings.home, "worker", "propose") == walk.proposer
+    opened = [task for task in work.client.tasks(work.project.id) if task["id"] not in walk.annotated]
+    assert len(opened) == len(DOCUMENTS) - CODED
+    for task in opened:
+        assert versions(task) == [*SOURCE_VERSIONS, walk.shown_before, adapter, plan.version]
+        assert any(">adapter " in candidate["html"] for candidate in task["data"]["candidates"])
+
+
+def test_of_the_coded_tasks_the_adapter_proposes_for_the_holdout_alone(walk: Walk) -> None:
+    adapter = dict(Plan.of(walk.work.project).names)["adapter"]
+    before = [*SOURCE_VERSIONS, walk.shown_before]
+    for task in walk.work.client.tasks(walk.work.project.id, walk.annotated):
+        held = is_holdout(task["data"]["document_id"], HOLDOUT_SHARE)
+        assert versions(task) == ([*before, adapter] if held else before)
+
+
+def test_the_evaluation_measures_the_adapter_on_the_same_holdout(walk: Walk) -> None:
+    evaluation = evaluate_project(walk.work.settings, walk.work.project.id)
+    rows = {row.name: row for row in evaluation.sources}
+    assert set(rows) == {"first", "second", "adapter"}
+    assert {row.n for row in rows.values()} == {walk.record.holdout_examples}
+    assert rows["first"].accuracy == rows["second"].accuracy == 1.0
+
+
+def test_a_round_on_the_same_documents_is_not_run_again(walk: Walk) -> None:
+    outcome = walk.round_folder / "outcome.json"
+    made = outcome.stat().st_mtime_ns
+    walk.work.train(QUIET, wait=True)
+    assert walk.work.ended_round() == walk.record
+    assert len(list_rounds(walk.round_folder.parent)) == 1
+    assert outcome.stat().st_mtime_ns == made

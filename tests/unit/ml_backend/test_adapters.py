@@ -1,0 +1,179 @@
+"""The adapter store: an adapter is whole or absent, and named by its bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from label_configs.errors import AdapterError
+from ml_backend import adapters
+from ml_backend.adapters import AdapterStore, digest_of
+
+MANIFEST = {"base": "base", "prompt": "zero_shot", "max_document_tokens": 256, "codebook": "abc"}
+
+
+def trained(folder: Path, weights: bytes = b"weights") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "adapter_config.json").write_text("{}")
+    (folder / "adapter_model.safetensors").write_bytes(weights)
+    (folder / "README.md").write_text("left behind")
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> AdapterStore:
+    return AdapterStore(tmp_path / "adapters")
+
+
+def test_a_published_adapter_is_found_with_its_manifest(store: AdapterStore, tmp_path: Path) -> None:
+    made = store.publish(trained(tmp_path / "one"), MANIFEST)
+    again = AdapterStore(store.root).get(made.id)
+    assert again == made
+    assert again.manifest == MANIFEST
+    assert sorted(p.name for p in again.folder.iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "manifest.json",
+    ]
+
+
+def test_publishing_twice_is_the_same_as_once(store: AdapterStore, tmp_path: Path) -> None:
+    first = store.publish(trained(tmp_path / "one"), MANIFEST)
+    second = store.publish(trained(tmp_path / "two"), {**MANIFEST, "base": "other"})
+    assert second == first
+    assert store.ids() == [first.id]
+    assert [p.name for p in store.root.iterdir()] == [first.id]
+
+
+def test_other_bytes_have_another_id(store: AdapterStore, tmp_path: Path) -> None:
+    first = store.publish(trained(tmp_path / "one"), MANIFEST)
+    os.utime(first.folder, (1, 1))
+    second = store.publish(trained(tmp_path / "two", b"other"), MANIFEST)
+    assert store.ids() == [first.id, second.id]
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_damaged_bytes_are_refused_and_can_be_published_anew(store: AdapterStore, tmp_path: Path, name: str) -> None:
+    source = trained(tmp_path / "one")
+    made = store.publish(source, MANIFEST)
+    (made.folder / name).write_bytes(b"weightz")
+    with pytest.raises(AdapterError, match=f"^adapter {made.id}: damaged .*; roll back or train anew$"):
+        store.get(made.id)
+    assert store.publish(source, MANIFEST) == made
+    assert digest_of(store.get(made.id).folder) == made.id
+    assert store.ids() == [made.id]
+
+
+def test_an_incomplete_training_is_not_published(store: AdapterStore, tmp_path: Path) -> None:
+    source = trained(tmp_path / "one")
+    (source / "adapter_model.safetensors").unlink()
+    with pytest.raises(AdapterError, match=r"adapter_model\.safetensors: cannot be read .*train the adapter anew"):
+        store.publish(source, MANIFEST)
+    assert store.ids() == []
+
+
+def test_a_copy_that_is_cut_short_is_never_visible(
+    store: AdapterStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(source: Path, target: Path) -> None:
+        target.write_bytes(b"")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(adapters.shutil, "copyfile", broken)
+    with pytest.raises(AdapterError, match=r"No space left on device\); make room and train again"):
+        store.publish(trained(tmp_path / "one"), MANIFEST)
+    assert store.ids() == []
+    assert list(store.root.iterdir()) == []
+
+
+def test_what_a_crash_left_behind_is_not_an_adapter(store: AdapterStore, tmp_path: Path) -> None:
+    made = store.publish(trained(tmp_path / "one"), MANIFEST)
+    trained(store.root / ".publish-abc123", b"half")
+    (store.root / "notes").mkdir()
+    assert store.ids() == [made.id]
+
+
+def test_publishing_from_many_threads_gives_one_adapter(store: AdapterStore, tmp_path: Path) -> None:
+    sources = [trained(tmp_path / f"t{n}", b"w" * 100_000) for n in range(8)]
+    together = threading.Barrier(len(sources))
+
+    def publish(source: Path) -> str:
+        together.wait()
+        return store.publish(source, MANIFEST).id
+
+    with ThreadPoolExecutor(len(sources)) as pool:
+        ids = set(pool.map(publish, sources))
+    assert ids == set(store.ids())
+    assert len(ids) == 1
+    assert [p.name for p in store.root.iterdir()] == list(ids)
+
+
+@given(st.text() | st.sampled_from(["..", ".", "/etc", "../adapters", "a" * 16 + "/..", "A" * 16, "0" * 15 + "\n"]))
+def test_no_text_that_is_no_id_reaches_the_disk(name: str) -> None:
+    with pytest.raises(AdapterError) as caught:
+        AdapterStore(Path("/nonexistent")).described(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_manifest_is_refused(store: AdapterStore, tmp_path: Path) -> None:
+    made = store.publish(trained(tmp_path / "one"), MANIFEST)
+    for text in ("", "[]", "{"):
+        (made.folder / "manifest.json").write_text(text)
+        with pytest.raises(AdapterError, match=r"manifest\.json: missing or damaged"):
+            store.described(made.id)
+    with pytest.raises(AdapterError, match="not in the store"):
+        store.get("0" * 16)
+
+
+def test_promotion_and_rollback_keep_the_history(store: AdapterStore, tmp_path: Path) -> None:
+    one = store.publish(trained(tmp_path / "one", b"1"), MANIFEST)
+    two = store.publish(trained(tmp_path / "two", b"2"), MANIFEST)
+    project = tmp_path / "project"
+    project.mkdir()
+    assert adapters.current(project) is None
+    for adapter in (one, one, two):
+        adapters.promote(project, adapter)
+        assert adapters.current(project) == adapter.id
+    assert adapters.history(project) == [one.id, two.id]
+    assert [adapters.roll_back(project) for _ in range(3)] == [one.id, None, None]
+    assert adapters.current(project) is None
+    adapters.promote(project, two)
+    assert adapters.history(project) == [two.id]
+
+
+def test_promotions_from_many_threads_are_all_in_the_history(store: AdapterStore, tmp_path: Path) -> None:
+    made = [store.publish(trained(tmp_path / f"a{n}", str(n).encode()), MANIFEST) for n in range(8)]
+    project = tmp_path / "project"
+    project.mkdir()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda adapter: adapters.promote(project, adapter), made))
+    assert sorted(adapters.history(project)) == sorted(adapter.id for adapter in made)
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"adapters": "abc"}', '{"adapters": [1]}', "[]"])
+def test_a_damaged_history_is_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "current.json").write_text(text)
+    with pytest.raises(AdapterError, match=r"current\.json: damaged; delete it and promote an adapter again"):
+        adapters.current(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AdapterError, match="cannot be written"):
+        AdapterStore(tmp_path / "file").publish(trained(tmp_path / "one"), MANIFEST)
+    adapter = AdapterStore(tmp_path / "ok").publish(trained(tmp_path / "one"), MANIFEST)
+    with pytest.raises(AdapterError, match="cannot be written"):
+        adapters.promote(tmp_path / "absent", adapter)
+
+
+def test_the_manifest_is_readable_json(store: AdapterStore, tmp_path: Path) -> None:
+    made = store.publish(trained(tmp_path / "one"), MANIFEST)
+    assert json.loads((made.folder / "manifest.json").read_text(encoding="utf-8")) == MANIFEST
+    assert made.folder.stat().st_mode & 0o777 == 0o755

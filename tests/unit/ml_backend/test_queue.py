@@ -1,0 +1,224 @@
+"""What is kept in Redis, and what never is."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from redis import Redis
+
+from label_configs.codebook import Codebook
+from label_configs.errors import QueueError
+from label_configs.records import Document
+from ml_backend import queue
+from ml_backend.settings import Settings
+from ml_backend.sources.fake import FakeSource
+
+SECRET_TEXT = "confidential: the tanker Aurora carries wheat"
+
+
+def everything(redis: Redis) -> bytes:
+    """Every key and value, as bytes."""
+    found = b""
+    for key in redis.scan_iter():
+        kind = redis.type(key)
+        found += key + b"\n"
+        if kind == b"string":
+            found += redis.get(key) or b""
+        elif kind == b"hash":
+            found += b"\n".join(part for pair in redis.hgetall(key).items() for part in pair)
+        elif kind == b"list":
+            found += b"\n".join(redis.lrange(key, 0, -1))
+        elif kind == b"set":
+            found += b"\n".join(redis.smembers(key))
+        elif kind == b"zset":
+            found += b"\n".join(redis.zrange(key, 0, -1))
+        else:
+            found += repr(redis.xrange(key)).encode()
+        found += b"\n"
+    return found
+
+
+@pytest.fixture
+def source(codebook: Codebook) -> FakeSource:
+    return FakeSource("words", "words/fake@base", codebook)
+
+
+def test_proposals_come_back_as_they_were_kept(redis: Redis, source: FakeSource) -> None:
+    documents = [Document("d1", "ship ship grain"), Document("d2", "grain"), Document("d3", "nothing of it")]
+    made = source.propose(documents)
+    queue.put_proposals(redis, "book", zip(documents, made, strict=True))
+    names = [("words", "words/fake@base")]
+    assert [row["words"] for row in queue.get_proposals(redis, "book", documents, names)] == made
+    assert queue.get_proposals(redis, "other book", documents, names) == [{}, {}, {}]
+    assert queue.get_proposals(redis, "book", documents, [("words", "words/fake@a1")]) == [{}, {}, {}]
+    assert queue.get_proposals(redis, "book", [], names) == []
+    assert queue.get_proposals(redis, "book", documents, []) == [{}, {}, {}]
+
+
+def test_documents_of_equal_text_share_their_proposals(redis: Redis, source: FakeSource) -> None:
+    first, twin = Document("d1", "grain"), Document("d9", "grain")
+    queue.put_proposals(redis, "book", [(first, source.propose([first])[0])])
+    (row,) = queue.get_proposals(redis, "book", [twin], [("words", source.version)])
+    assert row["words"].document_id == "d9"
+
+
+def test_no_text_of_a_document_is_in_redis(redis: Redis, source: FakeSource) -> None:
+    document = Document("d1", SECRET_TEXT)
+    queue.put_proposals(redis, "book", [(document, source.propose([document])[0])])
+    queue.enqueue(redis, queue.PROPOSE, "ml_backend.jobs.propose_tasks", [7, [1, 2]], job_id="j", timeout=9)
+    queue.mark_changed(redis, 7)
+    queue.start_prelabel(redis, 7, "v", 2)
+    queue.put_round_progress(redis, 7, {"stage": "train"})
+    kept = everything(redis)
+    assert kept.count(b"winnow") >= 5
+    for word in SECRET_TEXT.split():
+        if len(word) > 5:  # "wheat" stands in nothing either, but short words may occur in digests
+            assert word.encode() not in kept
+
+
+def test_everything_kept_runs_out(redis: Redis, source: FakeSource) -> None:
+    document = Document("d1", "grain")
+    queue.put_proposals(redis, "book", [(document, source.propose([document])[0])])
+    queue.start_prelabel(redis, 7, "v", 2)
+    queue.put_round_progress(redis, 7, {"stage": "train"})
+    assert all(0 < redis.ttl(key) <= queue.PROPOSAL_TTL for key in redis.scan_iter())
+
+
+def test_a_job_is_enqueued_once_until_it_ended(redis: Redis) -> None:
+    def enqueue() -> bool:
+        return queue.enqueue(redis, queue.PROPOSE, "builtins.abs", [-1], job_id="one", timeout=9) is not None
+
+    assert enqueue()
+    assert not enqueue()
+    job = queue.fetch_job(redis, queue.PROPOSE, "one")
+    assert job is not None
+    assert (job.timeout, job.func_name, list(job.args)) == (9, "builtins.abs", [-1])
+    job.cancel()
+    assert enqueue()
+    assert queue.fetch_job(redis, queue.PROPOSE, "none-such") is None
+
+
+def test_changes_are_collected_and_handed_out_once(redis: Redis) -> None:
+    for project in (7, 8, 7):
+        queue.mark_changed(redis, project)
+    assert queue.wait_changed(redis, 5) == {7, 8}
+    started = time.monotonic()
+    assert queue.wait_changed(redis, 0.1) == set()
+    assert 0.1 <= time.monotonic() - started < 2
+    assert redis.dbsize() == 0
+
+
+def test_the_count_of_a_push_adds_up(redis: Redis) -> None:
+    assert queue.prelabel_progress(redis, 7) == {}
+    queue.start_prelabel(redis, 7, "v1", 20)
+    queue.count_prelabel(redis, 7, done=16)
+    queue.count_prelabel(redis, 7, failed=4, reason="no text")
+    assert queue.prelabel_progress(redis, 7) == {
+        "version": "v1", "total": "20", "done": "16", "failed": "4", "reason": "no text",
+    }  # fmt: skip
+    queue.start_prelabel(redis, 7, "v2", 1)
+    assert queue.prelabel_progress(redis, 7) == {"version": "v2", "total": "1", "done": "0", "failed": "0"}
+
+
+def test_the_progress_of_a_round_is_replaced(redis: Redis) -> None:
+    assert queue.round_progress(redis, 7) == {}
+    queue.put_round_progress(redis, 7, {"stage": "train", "step": 3})
+    queue.put_round_progress(redis, 7, {"stage": "done"})
+    assert queue.round_progress(redis, 7) == {"stage": "done"}
+
+
+def test_a_lock_has_one_owner_who_may_renew_it(redis: Redis) -> None:
+    mine, other = queue.Lock(redis, "scheduler", 60), queue.Lock(redis, "scheduler", 60)
+    assert mine.hold()
+    assert mine.hold()
+    assert not other.hold()
+    other.release()
+    assert not other.hold(), "only the owner gives it up"
+    mine.release()
+    mine.release()
+    assert other.hold()
+    assert not mine.hold()
+
+
+def test_a_lock_runs_out_with_its_owner(redis: Redis) -> None:
+    mine, other = queue.Lock(redis, "scheduler", 60), queue.Lock(redis, "scheduler", 60)
+    assert mine.hold()
+    assert redis.pexpire(queue.LOCK_KEY.format(name="scheduler"), 1)
+    while redis.exists(queue.LOCK_KEY.format(name="scheduler")):
+        pass
+    assert other.hold()
+    assert not mine.hold()
+    mine.release()
+    assert other.hold(), "the late owner has not taken it away"
+
+
+def away() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:hunter2@127.0.0.1:{port}/0",
+        "redis://user:hunter2@127.0.0.1:{port}/0?socket_timeout=1",
+        "redis://127.0.0.1:{port}/0?password=hunter2",
+        "redis://:hunter2/x@127.0.0.1:{port}/0",
+        "redis://:hun#ter2@127.0.0.1:{port}",
+        "redis://:hunter2@127.0.0.1:99999/0",
+        "http://:hunter2@127.0.0.1:{port}/",
+        "hunter2",
+        "unix:///nonexistent/hunted.sock?password=hunter2",
+    ],
+)
+def test_redis_away_is_told_without_the_password(tmp_path: Path, url: str) -> None:
+    settings = Settings(home=tmp_path, redis_url=SecretStr(url.format(port=away())))
+    with pytest.raises(QueueError) as caught:
+        queue.connect(settings)
+    message = str(caught.value)
+    assert "hunter2" not in message
+    assert "ter2" not in message
+    assert "WINNOW_REDIS_URL" in message
+    assert "\n" not in message
+
+
+def test_a_wrong_password_is_told(redis_db: str, tmp_path: Path) -> None:
+    wrong = redis_db.replace("redis://:", "redis://:wrong")
+    with pytest.raises(QueueError, match="WINNOW_REDIS_URL"):
+        queue.connect(Settings(home=tmp_path, redis_url=SecretStr(wrong)))
+
+
+def test_without_an_address_the_embedded_redis_is_meant(tmp_path: Path) -> None:
+    with pytest.raises(QueueError, match=r"redis\.sock: .*; start it with `winnow up`"):
+        queue.connect(Settings(home=tmp_path))
+
+
+def test_every_function_tells_when_redis_goes_away(codebook: Codebook, source: FakeSource, tmp_path: Path) -> None:
+    gone = queue.client(Settings(home=tmp_path, redis_url=SecretStr(f"redis://:hunter2@127.0.0.1:{away()}/0")))
+    document = Document("d1", "grain")
+    for call in (
+        lambda: queue.put_proposals(gone, "book", [(document, source.propose([document])[0])]),
+        lambda: queue.get_proposals(gone, "book", [document], [("words", "v")]),
+        lambda: queue.enqueue(gone, queue.PROPOSE, "builtins.abs", [1], job_id="j", timeout=9),
+        lambda: queue.fetch_job(gone, queue.PROPOSE, "j"),
+        lambda: queue.mark_changed(gone, 7),
+        lambda: queue.wait_changed(gone, 0.1),
+        lambda: queue.start_prelabel(gone, 7, "v", 1),
+        lambda: queue.count_prelabel(gone, 7, done=1),
+        lambda: queue.prelabel_progress(gone, 7),
+        lambda: queue.put_round_progress(gone, 7, {}),
+        lambda: queue.round_progress(gone, 7),
+        lambda: queue.Lock(gone, "scheduler", 60).hold(),
+    ):
+        with pytest.raises(QueueError, match=r"^Redis: .*winnow doctor"):
+            call()
+
+
+def test_no_wait_is_cut_short_by_the_client(redis: Redis) -> None:
+    # /predict waits up to 100 s for a job; redis-py 8 alone would give up reading after 5.
+    assert redis.connection_pool.connection_kwargs["socket_timeout"] == queue.SOCKET_TIMEOUT > 100

@@ -1,0 +1,90 @@
+"""Versions: the same inputs have the same, and whatever changes a proposal changes its version."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from label_configs.errors import AdapterError
+from label_configs.forms import ReviewForm
+from ml_backend.adapters import Adapter
+from ml_backend.experiment import CandidateRule, Project, Review, SourceConfig, SourceKind
+from ml_backend.versions import active_sources, review_version, source_version
+
+CAUSAL = SourceConfig("zero", SourceKind.CAUSAL, "/models/smollm2", "zero_shot")
+
+
+def adapter_for(project: Project, **changes: object) -> Adapter:
+    manifest = {
+        "base": "/models/smollm2",
+        "prompt": "definitions",
+        "max_document_tokens": 256,
+        "codebook": project.codebook.fingerprint,
+    } | changes
+    return Adapter("0123456789abcdef", Path("/adapters/0123456789abcdef"), manifest)
+
+
+def test_a_version_reads_as_model_prompt_adapter() -> None:
+    hub = SourceConfig("a", SourceKind.CAUSAL, "org/model", "zero_shot")
+    assert source_version(hub, None) == "org/model/zero_shot@base"
+    assert source_version(hub, "0123") == "org/model/zero_shot@0123"
+    assert source_version(SourceConfig("a", SourceKind.SIMILARITY, "org/mini"), None) == "org/mini/similarity@base"
+    assert source_version(SourceConfig("words", SourceKind.FAKE), None) == "words/fake@base"
+    assert source_version(CAUSAL, None).startswith("smollm2-")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "/other/smollm2"},
+        {"model": "org/smollm2"},
+        {"model": "other/smollm2"},
+        {"prompt": "definitions"},
+        {"max_document_tokens": 100},
+        {"kind": SourceKind.SIMILARITY},
+    ],
+    ids=str,
+)
+def test_whatever_changes_the_proposals_changes_the_version(change: dict[str, object]) -> None:
+    assert source_version(replace(CAUSAL, **change), None) != source_version(CAUSAL, None)  # type: ignore[arg-type]
+
+
+def test_the_same_inputs_have_the_same_version() -> None:
+    assert source_version(replace(CAUSAL), None) == source_version(CAUSAL, None)
+    assert source_version(replace(CAUSAL, name="renamed"), None) == source_version(CAUSAL, None)
+
+
+def test_the_adapter_proposes_last_and_as_it_was_trained(project: Project) -> None:
+    *_, last = active_sources(project, adapter_for(project))
+    assert (last.config.name, last.config.kind, last.config.prompt) == ("adapter", SourceKind.ADAPTER, "definitions")
+    assert last.config.max_document_tokens == 256
+    assert last.version.endswith("/definitions-256@0123456789abcdef")
+    assert [s.config.name for s in active_sources(project, None)] == ["words"]
+
+
+def test_an_adapter_of_another_codebook_is_refused(project: Project) -> None:
+    with pytest.raises(AdapterError, match=r"was trained for another codebook .* `winnow adapters rollback`"):
+        active_sources(project, adapter_for(project, codebook="other"))
+    adapter = Adapter("0123456789abcdef", Path("/a"), {"base": "x"})
+    with pytest.raises(AdapterError, match="manifest lacks codebook, max_document_tokens, prompt; roll it back"):
+        active_sources(project, adapter)
+
+
+def test_the_review_version_names_all_that_the_candidates_depend_on(project: Project) -> None:
+    def version(changed: Project) -> str:
+        return review_version(changed, active_sources(changed, None))
+
+    experiment = project.experiment
+    changed = [
+        replace(project, experiment=replace(experiment, candidates=CandidateRule(max=2))),
+        replace(project, experiment=replace(experiment, review=Review(ReviewForm.WHOLE))),
+        replace(project, experiment=replace(experiment, sources=(*experiment.sources, CAUSAL))),
+        replace(project, codebook=replace(project.codebook, instruction="Read on.")),
+    ]
+    versions = {version(p) for p in changed} | {version(project)}
+    assert len(versions) == 5
+    assert version(replace(project, id=8)) == version(project)
+    assert all(v.startswith("winnow-review-") for v in versions)
+    assert review_version(project, active_sources(project, adapter_for(project))) not in versions
