@@ -35,7 +35,5 @@ def read_project(client: LabelStudioClient, project: Project) -> Reading:
         proposals += wire.proposals(task)
     documents = {document.id: document for _, document in pairs}
     training = project.experiment.training or Training(base="")
-    examples = verified_examples(
-        documents, decisions, kind=project.codebook.kind, holdout_share=training.holdout_share
-    )
+    examples = verified_examples(documents, decisions, kind=project.codebook.kind, holdout_share=training.holdout_share)
     return Reading(list(documents.values()), decisions, proposals, examples)

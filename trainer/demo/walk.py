@@ -152,7 +152,9 @@ def _walk(
     """From the empty project to the adapter's proposals."""
     console, client = steps.console, LabelStudioClient(settings)
     experiment, codebook = load_experiment(settings.home.parent / "winnow.yaml")
-    with steps.step("project", f"A project with {len(codebook.codes)} codes, webhook and ML backend, {len(coded)} documents"):
+    with steps.step(
+        "project", f"A project with {len(codebook.codes)} codes, webhook and ML backend, {len(coded)} documents"
+    ):
         project = set_up_project(settings, client, experiment, codebook, title="Winnow demo: newswire")
         work = Work.open(settings, project.id)
         work.import_documents([document for document, _ in coded])
@@ -206,7 +208,7 @@ def _wait_for_refresh(console: Console, work: Work, installation: Installation) 
 
     def idle() -> bool:
         installation.check()
-        return line.count == 0 and line.started_job_registry.count == 0
+        return bool(line.count == 0 and line.started_job_registry.count == 0)
 
     if not _until(idle, REFRESH_SECONDS):
         raise EnvironmentFault(f"the propose worker does not finish; see {work.settings.logs_folder / 'propose.log'}")
