@@ -1,7 +1,7 @@
 """The records that flow through Winnow: document, proposal, candidate, decision, verified example.
 
 All are frozen. What a coder keeps or rejects, and a model gives a probability to, is a *label*: a code, or one level of
-a code in a graded codebook. Labels are named by their keys (``earn``, ``happiness:high``), listed by ``Codebook.labels``.
+a code in a graded codebook. Labels are named by their keys (``earn``, ``happiness:high``); see ``Codebook.labels``.
 """
 
 from __future__ import annotations
@@ -83,10 +83,10 @@ class Decision:
     """What one coder decided on one document in one annotation.
 
     ``kept`` and ``rejected`` are among the candidates shown, ``missed`` was added by the coder. ``labels`` is what
-    holds in the coder's view: kept and missed. ``unresolved`` says why the decision cannot be used (no sole survivor where
-    exactly one code may hold, ...), empty when it can. ``untouched``: submitted as it was shown. ``seconds`` is Label
-    Studio's lead time, None when it did not say. ``shown`` is the candidate set as the coder saw it, None where the
-    annotation carries no record of it (imported, or made without Winnow).
+    holds in the coder's view: kept and missed. ``unresolved`` says why the decision cannot be used (no sole
+    survivor where exactly one code may hold, ...), empty when it can. ``untouched``: submitted as it was shown.
+    ``seconds`` is Label Studio's lead time, None when it did not say. ``shown`` is the candidate set as the coder
+    saw it, None where the annotation carries no record of it (imported, or made without Winnow).
     """
 
     document_id: str

@@ -19,7 +19,7 @@ DTYPES = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16, Precisi
 
 
 def resolved(recipe: LoraRecipe, facts: DeviceFacts) -> LoraRecipe:
-    """The recipe with ``precision: auto`` decided by the device: bf16 where it computes in it, else fp32."""
+    """The recipe with ``precision: auto`` decided by the device: bf16 on a GPU that computes in it, else fp32."""
     if recipe.precision is not Precision.AUTO:
         return recipe
     return replace(recipe, precision=Precision.BF16 if facts.kind == "cuda" and facts.bf16 else Precision.FP32)

@@ -1,4 +1,4 @@
-"""The job of a train worker: one fine-tuning round, supervised. Loads no torch; training runs in a process of its own."""
+"""The job of a train worker: one fine-tuning round, supervised. Loads no torch; training has a process of its own."""
 
 from __future__ import annotations
 
@@ -143,8 +143,8 @@ def _check_trainable(project: Project, examples: Sequence[VerifiedExample]) -> N
     present = {label for e in examples if not e.holdout for label in e.labels}
     if len(present) < 2:
         raise TrainingError(
-            f"project {project.id}: the training documents hold {len(present)} of the codebook's labels, two are needed; "
-            "verify more documents"
+            f"project {project.id}: the training documents hold {len(present)} of the codebook's labels, two are "
+            "needed; verify more documents"
         )
 
 

@@ -15,7 +15,7 @@ from trainer.examples import verified_examples
 
 @dataclass(frozen=True)
 class Reading:
-    """One export of a project: documents, decisions, the sources' own proposals, and the verified examples among them."""
+    """One export of a project: documents, decisions, the sources' own proposals, and the verified examples."""
 
     documents: Sequence[Document]
     decisions: Sequence[Decision]

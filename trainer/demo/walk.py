@@ -66,8 +66,8 @@ class Steps:
 def run_demo(console: Console, folder: Path, executable: Path, *, oneshot: bool) -> None:
     """Walk the loop; stay up until Ctrl-C, or with ``oneshot`` stop at the end. Writes ``demo-result.json`` here.
 
-    Starts anew each time: servers' data and Winnow's home are made fresh, what was downloaded is kept. Raises WinnowError
-    with what hinders it; whatever was started is stopped in any case.
+    Starts anew each time: servers' data and Winnow's home are made fresh, what was downloaded is kept. Raises
+    WinnowError with what hinders it; whatever was started is stopped in any case.
     """
     if not os.access(executable, os.X_OK):
         raise EnvironmentFault(f"{executable}: Label Studio is not installed there; run `make label-studio`")
@@ -162,7 +162,7 @@ def _walk(
     with steps.step("propose", "Three sources propose; their predictions go to Label Studio"):
         work.prelabel(console)
     with steps.step("review", f"A scripted coder reviews {CODED} documents through Label Studio's API"):
-        _review(console, work, dict((d.id, code) for d, code in coded), server, installation)
+        _review(console, work, {d.id: code for d, code in coded}, server, installation)
     with steps.step("train", "At 100 verified documents a round has started by itself: LoRA on SmolLM2"):
         _wait_for_round(work, installation)
         record = work.watch_round(console, installation.check)
@@ -223,7 +223,7 @@ def _until(condition: Callable[[], bool], seconds: float) -> bool:
     """Whether ``condition()`` became true within ``seconds``."""
     looking = Retrying(
         retry=retry_if_result(lambda true: not true), stop=stop_after_delay(seconds), wait=wait_fixed(0.5),
-        retry_error_callback=lambda state: False,
+        retry_error_callback=lambda _: False,
     )  # fmt: skip
     return bool(looking(condition))
 

@@ -23,7 +23,7 @@ OLD_GPU = DeviceFacts("cuda", "T4", 16 << 30, False)
 def test_auto_precision_is_what_the_device_computes_in() -> None:
     auto = LoraRecipe(precision=Precision.AUTO)
     found = [resolved(auto, facts).precision for facts in (CPU, FAST_CPU, GPU, OLD_GPU)]
-    assert found == [Precision.FP32, Precision.BF16, Precision.BF16, Precision.FP32]
+    assert found == [Precision.FP32, Precision.FP32, Precision.BF16, Precision.FP32]
     assert resolved(LoraRecipe(precision=Precision.FP16), GPU).precision is Precision.FP16
 
 
@@ -48,7 +48,7 @@ def test_what_the_machine_lacks_is_told_before_anything_is_loaded(monkeypatch: p
     check_possible(LoraRecipe(), CPU)
     with pytest.raises(TrainingError, match="precision fp16 needs a GPU; use auto"):
         check_possible(LoraRecipe(precision=Precision.FP16), CPU)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     quantized = LoraRecipe(quantization=Quantization.NF4, optimizer=Optimizer.PAGED_ADAMW_32BIT)
     with pytest.raises(TrainingError, match="quantization nf4 and optimizer paged_adamw_32bit need bitsandbytes; pip"):
         check_possible(quantized, GPU)

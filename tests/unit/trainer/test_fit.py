@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from label_configs.codebook import Code, Codebook, Kind, dump_codebook
 from label_configs.errors import AdapterError, TrainingError
@@ -30,19 +31,31 @@ from trainer.recipe import LoraRecipe, Optimizer, Precision, Quantization, load_
 
 CPU = DeviceFacts("cpu", "cpu", 1 << 30, False)
 BOOK = Codebook(
-    "small", Kind.EXCLUSIVE, (Code("s", "Ships", "About ships.", "ship"), Code("g", "Grain", "About wheat.", "grain"))
+    "small", Kind.EXCLUSIVE, (Code("s", "Ships", "About ships.", "ship"), Code("g", "Corn", "About corn.", "corn"))
 )
 QUICK = LoraRecipe(
     rank=8,
     alpha=32,
-    learning_rate=2e-2,
-    epochs=8,
+    learning_rate=1e-2,
+    epochs=4,
     batch_size=8,
     micro_batch_size=8,
     max_document_tokens=32,
     precision=Precision.FP32,
     prompt="zero_shot",
 )
+
+
+@pytest.fixture(scope="module")
+def base(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with embeddings so large that its logits can part two words."""
+    folder = tmp_path_factory.mktemp("base") / "loud-llama"
+    model = AutoModelForCausalLM.from_pretrained(tiny_llama)
+    with torch.no_grad():
+        model.get_input_embeddings().weight.mul_(30)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_llama).save_pretrained(folder)
+    return folder
 
 
 def examples(number: int, *, holdout: bool = False) -> list[VerifiedExample]:
@@ -64,58 +77,58 @@ def fitted(base: Path, recipe: LoraRecipe, folder: Path, rows: list[VerifiedExam
     return model, prompt, train(model, prompt, rows, recipe, folder, silent)
 
 
-def test_a_separable_task_is_learned(tiny_llama: Path, tmp_path: Path) -> None:
+def test_a_separable_task_is_learned(base: Path, tmp_path: Path) -> None:
     told: list[dict[str, Any]] = []
     torch.manual_seed(0)
-    model, tokenizer = load_trainable(str(tiny_llama), QUICK, CPU)
+    model, tokenizer = load_trainable(str(base), QUICK, CPU)
     prompt = Prompt(QUICK.prompt, BOOK, tokenizer, QUICK.max_document_tokens)
     last = train(model, prompt, examples(32), QUICK, tmp_path, lambda progress: told.append(dict(progress)))
     losses = [step["loss"] for step in told if "loss" in step]
-    assert len(losses) == 8 * 4
+    assert len(losses) == 4 * 4
     assert last == losses[-1] < 0.3 * losses[0]
     steps = [(step["step"], step["steps"]) for step in told if "seconds_left" in step]
-    assert steps == [(n, 32) for n in range(1, 33)]
+    assert steps == [(n, 16) for n in range(1, 17)]
     model.eval()
     chosen = predictions(model.get_base_model(), prompt, examples(10, holdout=True), 2048)
     assert chosen == [example.labels for example in examples(10, holdout=True)]
 
 
-def test_the_same_seed_gives_the_same_adapter(tiny_llama: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_adapter(base: Path, tmp_path: Path) -> None:
     quick = replace(QUICK, epochs=1)
-    runs = [fitted(tiny_llama, quick, tmp_path, examples(16))[0].state_dict() for _ in range(2)]
+    runs = [fitted(base, quick, tmp_path, examples(16))[0].state_dict() for _ in range(2)]
     assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
 
 
-def test_micro_batches_make_the_same_step(tiny_llama: Path, tmp_path: Path) -> None:
+def test_micro_batches_make_the_same_step(base: Path, tmp_path: Path) -> None:
     once = replace(QUICK, epochs=1)
     parts = replace(once, micro_batch_size=2)
-    one = fitted(tiny_llama, once, tmp_path, examples(8))[0].state_dict()
-    other = fitted(tiny_llama, parts, tmp_path, examples(8))[0].state_dict()
-    for name in one:
-        if "lora_B" in name:  # the first step of Adam divides by the gradient's size, so noise shows
-            assert torch.allclose(one[name], other[name], atol=2e-3), name
+    one = fitted(base, once, tmp_path, examples(8))[0].state_dict()
+    other = fitted(base, parts, tmp_path, examples(8))[0].state_dict()
+    # Adam's first step is as large for a gradient that is noise, so a few entries may point elsewhere.
+    apart = [(one[n] - other[n]).abs() > 1e-3 for n in one if "lora_B" in n]
+    assert sum(int(a.sum()) for a in apart) < 0.02 * sum(a.numel() for a in apart)
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
-def test_every_shipped_recipe_takes_two_steps(tiny_llama: Path, tmp_path: Path, name: str) -> None:
+def test_every_shipped_recipe_takes_two_steps(base: Path, tmp_path: Path, name: str) -> None:
     # What needs bitsandbytes is left out: it is no dependency of Winnow's.
     recipe = replace(load_recipe(name), epochs=1, quantization=Quantization.NONE, optimizer=Optimizer.ADAMW)
     recipe = resolved(recipe, CPU)
-    model, _, loss = fitted(tiny_llama, recipe, tmp_path, examples(2 * recipe.batch_size))
+    model, _, loss = fitted(base, recipe, tmp_path, examples(2 * recipe.batch_size))
     assert math.isfinite(loss)
     moved = [name for name, p in model.named_parameters() if "lora_B" in name and bool(p.abs().sum() > 0)]
     assert len(moved) == 2 * 7
 
 
-def test_bfloat16_on_a_cpu_trains(tiny_llama: Path, tmp_path: Path) -> None:
+def test_bfloat16_on_a_cpu_trains(base: Path, tmp_path: Path) -> None:
     recipe = replace(QUICK, epochs=1, precision=Precision.BF16)
-    model, _, loss = fitted(tiny_llama, recipe, tmp_path, examples(16))
+    model, _, loss = fitted(base, recipe, tmp_path, examples(16))
     assert math.isfinite(loss)
     assert all(p.dtype == torch.float32 for p in model.parameters())
 
 
-def test_a_loss_that_is_no_number_is_refused(tiny_llama: Path, tmp_path: Path) -> None:
-    model, tokenizer = load_trainable(str(tiny_llama), QUICK, CPU)
+def test_a_loss_that_is_no_number_is_refused(base: Path, tmp_path: Path) -> None:
+    model, tokenizer = load_trainable(str(base), QUICK, CPU)
     prompt = Prompt(QUICK.prompt, BOOK, tokenizer, QUICK.max_document_tokens)
     told: list[dict[str, Any]] = []
     with torch.no_grad():
@@ -125,9 +138,9 @@ def test_a_loss_that_is_no_number_is_refused(tiny_llama: Path, tmp_path: Path) -
     assert max(step["step"] for step in told) == 1, "it stops at the first step"
 
 
-def test_weights_that_left_the_numbers_are_refused(tiny_llama: Path, tmp_path: Path) -> None:
+def test_weights_that_left_the_numbers_are_refused(base: Path, tmp_path: Path) -> None:
     wild = replace(QUICK, epochs=1, learning_rate=0.99, max_grad_norm=1e30)
-    model, tokenizer = load_trainable(str(tiny_llama), wild, CPU)
+    model, tokenizer = load_trainable(str(base), wild, CPU)
     prompt = Prompt(wild.prompt, BOOK, tokenizer, wild.max_document_tokens)
     for p in (p for name, p in model.named_parameters() if "lora_A" in name):
         p.register_hook(lambda gradient: gradient * math.inf)
@@ -166,8 +179,8 @@ def publish(store: AdapterStore, folder: Path, base: Path, **changes: object) ->
     return store.publish(folder / "adapter", manifest).folder
 
 
-def test_a_round_leaves_an_adapter_and_an_outcome(tiny_llama: Path, tmp_path: Path) -> None:
-    folder = planned(tmp_path / "round", tiny_llama)
+def test_a_round_leaves_an_adapter_and_an_outcome(base: Path, tmp_path: Path) -> None:
+    folder = planned(tmp_path / "round", base)
     command = [sys.executable, "-m", "trainer.fit", str(folder)]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "2"}
@@ -180,38 +193,36 @@ def test_a_round_leaves_an_adapter_and_an_outcome(tiny_llama: Path, tmp_path: Pa
     assert len(outcome["predictions"]["current"]) == 10
     assert outcome["loss"] < 0.5
     # What was saved is what was judged.
-    adapter = publish(AdapterStore(tmp_path / "adapters"), folder, tiny_llama)
-    model = CausalModel(str(tiny_llama), CPU)
+    adapter = publish(AdapterStore(tmp_path / "adapters"), folder, base)
+    model = CausalModel(str(base), CPU)
     prompt = Prompt("zero_shot", BOOK, model.tokenizer, 32)
     with model.using(adapter.name, adapter) as causal:
         scored = CausalScorer(causal, prompt).score([e.text for e in examples(10, holdout=True)])
     assert [[BOOK.label_keys[int(s.probabilities.argmax())]] for s in scored] == TRUTH
 
 
-def test_the_current_adapter_is_asked_as_it_proposes(tiny_llama: Path, tmp_path: Path) -> None:
+def test_the_current_adapter_is_asked_as_it_proposes(base: Path, tmp_path: Path) -> None:
     store = AdapterStore(tmp_path / "adapters")
-    first = planned(tmp_path / "first", tiny_llama)
+    first = planned(tmp_path / "first", base)
     run(first, silent)
-    current = publish(store, first, tiny_llama)
+    current = publish(store, first, base)
     weak = replace(QUICK, epochs=1, learning_rate=1e-6, prompt="definitions")
-    second = planned(tmp_path / "second", tiny_llama, current, weak)
+    second = planned(tmp_path / "second", base, current, weak)
     run(second, silent)
     outcome = json.loads((second / "outcome.json").read_text())
     assert outcome["predictions"]["current"] == TRUTH, "with its own prompt, not the new recipe's"
     assert outcome["predictions"]["new"] != TRUTH
 
 
-def test_the_current_adapter_may_have_another_base(tiny_llama: Path, tmp_path: Path) -> None:
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
+def test_the_current_adapter_may_have_another_base(base: Path, tmp_path: Path) -> None:
     store = AdapterStore(tmp_path / "adapters")
-    first = planned(tmp_path / "first", tiny_llama)
+    first = planned(tmp_path / "first", base)
     run(first, silent)
-    current = publish(store, first, tiny_llama)
+    current = publish(store, first, base)
     wide = tmp_path / "wide"
     torch.manual_seed(1)
-    LlamaForCausalLM(LlamaConfig.from_pretrained(tiny_llama, hidden_size=64)).save_pretrained(wide)
-    AutoTokenizer.from_pretrained(tiny_llama).save_pretrained(wide)
+    LlamaForCausalLM(LlamaConfig.from_pretrained(base, hidden_size=64)).save_pretrained(wide)
+    AutoTokenizer.from_pretrained(base).save_pretrained(wide)
     second = planned(tmp_path / "second", wide, current, replace(QUICK, epochs=1))
     run(second, silent)
     assert json.loads((second / "outcome.json").read_text())["predictions"]["current"] == TRUTH
@@ -228,7 +239,7 @@ def first_with_other_bytes(folder: Path) -> Path:
 
 
 def test_errors_are_one_line_of_json_and_code_two(
-    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = planned(tmp_path / "round", tmp_path / "absent")
     monkeypatch.setattr(sys, "argv", ["fit", str(folder)])
@@ -239,7 +250,7 @@ def test_errors_are_one_line_of_json_and_code_two(
 
 
 def test_running_out_of_memory_is_explained(
-    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def exhausted(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")

@@ -84,7 +84,7 @@ def test_loss_and_gradients_equal_those_of_whole_prompts(
 def test_the_prefix_is_computed_once(model: Any, prompt: Prompt, rows: list[Sequenced]) -> None:
     shapes: list[tuple[int, ...]] = []
     handle = model.get_base_model().base_model.register_forward_pre_hook(
-        lambda module, arguments, keywords: shapes.append(tuple(keywords["input_ids"].shape)), with_kwargs=True
+        lambda _module, _arguments, keywords: shapes.append(tuple(keywords["input_ids"].shape)), with_kwargs=True
     )
     batch = collate(rows)
     SharedPrefixLoss(model, prompt.prefix_ids)(**batch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +71,7 @@ def test_base_and_adapters_share_one_model_and_answer_for_themselves(
     first = pool.source(project, base).propose(DOCUMENTS)
     tuned = of_adapter(project, publish(project, tiny_llama, 1))
     with_adapter = pool.source(project, tuned).propose(DOCUMENTS)
-    assert pool.source(project, base).propose(DOCUMENTS) == without_time(first, pool.source(project, base))
+    assert [p.labels for p in pool.source(project, base).propose(DOCUMENTS)] == [p.labels for p in first]
     assert [p.labels for p in with_adapter] != [p.labels for p in first]
     assert {p.version for p in with_adapter} == {tuned.version}
     assert [p.source for p in with_adapter] == ["adapter", "adapter"]
@@ -80,12 +79,6 @@ def test_base_and_adapters_share_one_model_and_answer_for_themselves(
     for proposal in (*first, *with_adapter):
         assert sum(s.probability for s in proposal.labels) == pytest.approx(1, abs=1e-5)
         assert {s.label for s in proposal.labels} == {"ship", "shipping", "grain"}
-
-
-def without_time(proposals: list[Any], source: Any) -> list[Any]:
-    """The proposals with the seconds of a new run: they alone may differ."""
-    again = source.propose(DOCUMENTS)
-    return [replace(p, seconds=a.seconds) for p, a in zip(proposals, again, strict=True)]
 
 
 def test_adapters_make_room_for_newer_ones(

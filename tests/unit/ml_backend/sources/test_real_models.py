@@ -39,17 +39,17 @@ def test_similar_documents_and_labels_find_each_other(
     source = SimilaritySource("mini", "v", encoder, reuters)
     named = [Document(code, text) for code, text in CLEAR.items()]
     assert [p.labels[0].label for p in source.propose(named)] == list(CLEAR)
-    sample = documents.sample(demo_files.reuters_test, reuters.label_keys, total=80)
+    sample = documents.sample(demo_files.reuters_test, reuters.label_keys, total=40)
     proposals = source.propose([document for document, _ in sample])
     first = sum(p.labels[0].label == code for p, (_, code) in zip(proposals, sample, strict=True))
     third = sum(code in [s.label for s in p.labels[:3]] for p, (_, code) in zip(proposals, sample, strict=True))
-    assert first >= 36, "63.8 % were measured on the test documents, by chance it were 10 of 80"
-    assert third >= 64
+    assert first >= 18, "63.8 % were measured on the test documents, by chance it were 5 of 40"
+    assert third >= 32
 
 
 def test_similarity_depends_on_the_document_alone(encoder: SentenceEncoder, reuters: Codebook) -> None:
     source = SimilaritySource("mini", "v", encoder, reuters)
-    texts = [*CLEAR.values(), "x", "wheat " * 500]
+    texts = [CLEAR["grain"], "x", "wheat " * 500]
     together = source.propose([Document(str(n), text) for n, text in enumerate(texts)])
     for proposal, text in zip(together, texts, strict=True):
         (alone,) = source.propose([Document("alone", text)])
