@@ -34,6 +34,7 @@ TRAIN_TIMEOUT = 7 * 24 * 3600  # seconds
 RESULT_TTL = 3600  # seconds that a finished job is remembered
 FAILURE_TTL = 24 * 3600  # seconds that a failed job is remembered
 SOCKET_TIMEOUT = 150  # seconds; above the longest wait for a job's result, which is below Label Studio's 100
+ENDED = ("finished", "failed", "stopped", "canceled")  # states of a job that runs no more
 PROPOSAL_TTL = 30 * 24 * 3600  # seconds that a proposal is kept
 
 
@@ -90,7 +91,7 @@ def enqueue(
     with redis_errors():
         line = queue(redis, name)
         known = line.fetch_job(job_id)
-        if known is not None and known.get_status() in ("finished", "failed", "stopped", "canceled"):
+        if known is not None and known.get_status() in ENDED:
             known.delete()
         try:
             return line.enqueue_call(
@@ -106,6 +107,12 @@ def enqueue(
             )
         except DuplicateJobError:
             return None
+
+
+def at_hand(redis: Redis, name: str, job_id: str) -> bool:
+    """Whether a job with this id is queued or running."""
+    job = fetch_job(redis, name, job_id)
+    return job is not None and job.get_status() not in ENDED
 
 
 def fetch_job(redis: Redis, name: str, job_id: str) -> Job | None:

@@ -33,6 +33,8 @@ def reconcile(redis: Redis, client: LabelStudioClient, project: Project) -> bool
     if training is None:
         return False
     folder = rounds_folder(project.home, project.id)
+    if round_at_hand(redis, project.id):
+        return False
     if interrupted(redis, folder, project.id):
         log.info("project %s: the last round was cut off, it is started anew", project.id)
         return enqueue_round(redis, project.id)
@@ -54,10 +56,12 @@ def reconcile(redis: Redis, client: LabelStudioClient, project: Project) -> bool
 def interrupted(redis: Redis, folder: Path, project_id: int) -> bool:
     """Whether the last round was cut off, by a stop or a crash: its record says that it runs, and no worker has it."""
     records = list_rounds(folder)
-    if not records or records[-1].state is not RoundState.RUNNING:
-        return False
-    job = queue.fetch_job(redis, queue.TRAIN, f"round-{project_id}")
-    return job is None or job.get_status() in ("finished", "failed", "stopped", "canceled")
+    return bool(records) and records[-1].state is RoundState.RUNNING and not round_at_hand(redis, project_id)
+
+
+def round_at_hand(redis: Redis, project_id: int) -> bool:
+    """Whether a round of the project is queued or running."""
+    return queue.at_hand(redis, queue.TRAIN, f"round-{project_id}")
 
 
 def enqueue_round(redis: Redis, project_id: int) -> bool:

@@ -25,7 +25,7 @@ from ml_backend.versions import active_sources
 from trainer.evaluation.report import Evaluation, evaluate
 from trainer.jobs import refresh
 from trainer.rounds import RoundRecord, RoundState, list_rounds, rounds_folder
-from trainer.scheduler import enqueue_round
+from trainer.scheduler import enqueue_round, round_at_hand
 from trainer.verified import Reading, read_project
 
 IMPORT_BATCH = 1000  # tasks in one request
@@ -111,8 +111,7 @@ class Work:
                 on_look()
             progress = queue.round_progress(self.redis, self.project.id)
             bar.update(task, **_shown(progress))
-            job = queue.fetch_job(self.redis, queue.TRAIN, f"round-{self.project.id}")
-            return job is None or job.get_status() in ("finished", "failed", "stopped", "canceled")
+            return not round_at_hand(self.redis, self.project.id)
 
         stage, left = TextColumn("{task.description}"), TextColumn("{task.fields[left]}")
         columns = (stage, BarColumn(), MofNCompleteColumn(), left, TimeElapsedColumn())

@@ -29,6 +29,7 @@ from trainer.examples import write_examples
 from trainer.fit import main, predictions, run, train
 from trainer.recipe import LoraRecipe, Optimizer, Precision, Quantization, load_recipe, shipped_recipes
 
+SHORT = str(Path(__file__).parent / "short.j2")  # so short that a tiny model finds the document in it
 CPU = DeviceFacts("cpu", "cpu", 1 << 30, False)
 BOOK = Codebook(
     "small", Kind.EXCLUSIVE, (Code("s", "Ships", "About ships.", "ship"), Code("g", "Corn", "About corn.", "corn"))
@@ -42,7 +43,7 @@ QUICK = LoraRecipe(
     micro_batch_size=8,
     max_document_tokens=32,
     precision=Precision.FP32,
-    prompt="zero_shot",
+    prompt=SHORT,
 )
 
 
@@ -52,16 +53,16 @@ def base(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("base") / "loud-llama"
     model = AutoModelForCausalLM.from_pretrained(tiny_llama)
     with torch.no_grad():
-        model.get_input_embeddings().weight.mul_(30)
+        model.get_input_embeddings().weight.mul_(10)
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(tiny_llama).save_pretrained(folder)
     return folder
 
 
 def examples(number: int, *, holdout: bool = False) -> list[VerifiedExample]:
-    """Documents of ones and of zeros: a line parts them."""
+    """Documents of one letter, which gives the code away."""
     return [
-        VerifiedExample(f"{'h' if holdout else 't'}{n}", "sg"[n % 2] * (4 + n % 5), ("sg"[n % 2],), ("c",), holdout)
+        VerifiedExample(f"{'h' if holdout else 't'}{n}", "sg"[n % 2] * (20 + n % 5), ("sg"[n % 2],), ("c",), holdout)
         for n in range(number)
     ]
 
@@ -162,7 +163,7 @@ def planned(folder: Path, base: Path, current: Path | None = None, recipe: LoraR
     }
     (folder / "plan.json").write_text(json.dumps(plan))
     (folder / "codebook.yaml").write_text(dump_codebook(BOOK))
-    write_examples(folder / "examples.jsonl", [*examples(24), *examples(10, holdout=True)])
+    write_examples(folder / "examples.jsonl", [*examples(32), *examples(10, holdout=True)])
     return folder
 
 
@@ -172,7 +173,7 @@ TRUTH = [list(e.labels) for e in examples(10, holdout=True)]
 def publish(store: AdapterStore, folder: Path, base: Path, **changes: object) -> Path:
     manifest = {
         "base": str(base),
-        "prompt": "zero_shot",
+        "prompt": SHORT,
         "max_document_tokens": 32,
         "codebook": BOOK.fingerprint,
     } | changes
@@ -191,11 +192,11 @@ def test_a_round_leaves_an_adapter_and_an_outcome(base: Path, tmp_path: Path) ->
     outcome = json.loads((folder / "outcome.json").read_text())
     assert outcome["predictions"]["new"] == TRUTH
     assert len(outcome["predictions"]["current"]) == 10
-    assert outcome["loss"] < 0.5
+    assert outcome["loss"] < 3
     # What was saved is what was judged.
     adapter = publish(AdapterStore(tmp_path / "adapters"), folder, base)
     model = CausalModel(str(base), CPU)
-    prompt = Prompt("zero_shot", BOOK, model.tokenizer, 32)
+    prompt = Prompt(SHORT, BOOK, model.tokenizer, 32)
     with model.using(adapter.name, adapter) as causal:
         scored = CausalScorer(causal, prompt).score([e.text for e in examples(10, holdout=True)])
     assert [[BOOK.label_keys[int(s.probabilities.argmax())]] for s in scored] == TRUTH
