@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,7 +59,20 @@ def set_threads(threads: int | None) -> int:
     """Let torch use ``threads`` CPU threads, or as many as this process may run on; returns the number."""
     import torch
 
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    number = threads or available
+    number = threads or available_cores()
     torch.set_num_threads(number)
     return number
+
+
+def available_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Cores that this process may use: torch itself does not see a container's limit and would start too many threads.
+
+    ``quota`` is cgroup v2's file: microseconds of CPU time and of the period that they are for, or ``max``.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        granted, period = quota.read_text(encoding="ascii").split()
+        limit = math.ceil(int(granted) / int(period))
+    except (OSError, ValueError):  # no cgroup v2, or no limit
+        return cores
+    return max(1, min(cores, limit))

@@ -159,7 +159,7 @@ def planned(folder: Path, base: Path, current: Path | None = None, recipe: LoraR
         "recipe": asdict(recipe),
         "current": current.name if current else None,
         "current_folder": str(current) if current else None,
-        "threads": None,
+        "threads": 1,
     }
     (folder / "plan.json").write_text(json.dumps(plan))
     (folder / "codebook.yaml").write_text(dump_codebook(BOOK))

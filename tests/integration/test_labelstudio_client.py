@@ -1,0 +1,412 @@
+"""LabelStudioClient against the real server: what it does twice is done once, and every refusal says what to do."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from label_studio_sdk import LabelStudio
+from pydantic import SecretStr
+from redis import Redis
+from werkzeug.serving import make_server
+
+from label_configs import wire
+from label_configs.codebook import Codebook, load_codebook
+from label_configs.errors import CodebookError, ConfigError, LabelConfigError, LabelStudioError
+from label_configs.forms import ReviewForm
+from label_configs.records import Candidate, CandidateSet, Document, Proposal, Proposer, ScoredLabel
+from label_configs.render import render_label_config
+from ml_backend import queue
+from ml_backend.app import create_app
+from ml_backend.experiment import Experiment, Project, Review, SourceConfig, SourceKind, register
+from ml_backend.labelstudio import WEBHOOK_ACTIONS, LabelStudioClient
+from ml_backend.prelabel import Scope, enqueue_prelabel, push
+from ml_backend.proposing import Plan
+from ml_backend.set_up import connect, set_up_project
+from ml_backend.settings import Settings, with_secrets
+from ml_backend.sources.fake import FakeSource
+from trainer.demo import label_studio as servers
+from trainer.demo.label_studio import LabelStudioServer
+
+pytestmark = pytest.mark.label_studio
+
+CODEBOOK = load_codebook("reuters8")
+EXPERIMENT = Experiment("reuters8", (SourceConfig("words", SourceKind.FAKE),))
+CONFIG = render_label_config(CODEBOOK, ReviewForm.REJECT)
+
+
+@pytest.fixture
+def settings(label_studio: LabelStudioServer, redis_db: str, tmp_path: Path) -> Settings:
+    return with_secrets(
+        Settings(
+            home=tmp_path / "home",
+            label_studio_url=label_studio.url,
+            label_studio_token=SecretStr(label_studio.token()),
+            redis_url=SecretStr(redis_db),
+        )
+    )
+
+
+@pytest.fixture
+def redis(settings: Settings) -> Iterator[Redis]:
+    with queue.client(settings) as client:
+        yield client
+
+
+@pytest.fixture
+def client(settings: Settings) -> LabelStudioClient:
+    return LabelStudioClient(settings)
+
+
+@pytest.fixture
+def sdk(label_studio: LabelStudioServer) -> LabelStudio:
+    """The SDK itself, to look at what the client did."""
+    return LabelStudio(base_url=label_studio.url, api_key=label_studio.token())
+
+
+@pytest.fixture
+def served(settings: Settings, redis: Redis) -> Iterator[Settings]:
+    """The web process on a port of its own; settings that name it."""
+    server = make_server("127.0.0.1", 0, create_app(settings, redis), threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield settings.model_copy(update={"port": server.server_port})
+    server.shutdown()
+    thread.join()
+
+
+def imported(client: LabelStudioClient, project: int, texts: list[str]) -> list[int]:
+    documents = [Document(f"d{n}", text) for n, text in enumerate(texts, 1)]
+    return client.import_tasks(project, [wire.task_data(document) for document in documents])
+
+
+def candidate_set(version: str = "review-1") -> CandidateSet:
+    candidates = tuple(Candidate(label, 0.5, (Proposer("words", "v", 0.5, 1),)) for label in ("earn", "acq"))
+    return CandidateSet("d1", version, candidates)
+
+
+# --- tasks, predictions, export -------------------------------------------------------------------------------------
+
+
+def test_tasks_and_predictions_come_back_as_they_went(client: LabelStudioClient, sdk: LabelStudio) -> None:
+    project = client.create_project("round trip", CONFIG, "Which code?")
+    assert client.label_config(project) == CONFIG
+    texts = ["Ünïcode — “quoted” 🌾", "<b>markup</b> & more", "third"]
+    ids = imported(client, project, texts)
+    tasks = list(client.tasks(project))
+    assert [task["id"] for task in tasks] == ids
+    assert [wire.document(task).text for task in tasks] == texts
+    assert [wire.document(task).id for task in tasks] == ["d1", "d2", "d3"]
+    assert not any(task["is_labeled"] for task in tasks)
+    assert [task["id"] for task in client.tasks(project, ids[1:])] == ids[1:]
+    assert list(client.tasks(project, [])) == []
+
+    proposal = Proposal("d1", "words", "words/fake@base", (ScoredLabel("earn", 0.75), ScoredLabel("acq", 0.25)), 9, 0.5)
+    own = wire.source_prediction(CODEBOOK, proposal, ReviewForm.REJECT)
+    review = wire.review_prediction(CODEBOOK, candidate_set(), ReviewForm.REJECT)
+    client.import_predictions(project, [{"task": ids[0], **own}, {"task": ids[0], **review}])
+    client.import_predictions(project, [])
+    (task,) = client.tasks(project, ids[:1])
+    assert [p["model_version"] for p in task["predictions"]] == ["words/fake@base", "review-1"]
+    client.set_task_data(ids[0], {**task["data"], "candidates": wire.candidate_choices(CODEBOOK, candidate_set())})
+    assert len(next(iter(client.tasks(project, ids[:1])))["data"]["candidates"]) == 2
+
+    assert client.model_version(project) == ""
+    client.set_model_version(project, "review-1")
+    assert client.model_version(project) == "review-1"
+
+    result = wire.coder_result(CODEBOOK, candidate_set(), ReviewForm.REJECT, rejected=["acq"])
+    sdk.annotations.create(id=ids[0], result=result, lead_time=7.5)
+    sdk.annotations.create(id=ids[1], result=[], was_cancelled=True)
+    exported = {task["id"]: task for task in client.export(project)}
+    (decision,) = wire.decisions(exported[ids[0]], CODEBOOK, ReviewForm.REJECT)
+    assert (decision.document_id, decision.labels, decision.rejected) == ("d1", ("earn",), ("acq",))
+    assert decision.seconds == 7.5
+    assert wire.proposals(exported[ids[0]]) == [proposal]
+    (skip,) = wire.decisions(exported[ids[1]], CODEBOOK, ReviewForm.REJECT)
+    assert skip.skipped
+    assert not sdk.projects.exports.list(project), "no snapshot is left behind"
+    assert client.annotated_tasks(project) >= 1
+
+
+def test_more_tasks_than_a_page_are_all_read(client: LabelStudioClient) -> None:
+    project = client.create_project("pages", CONFIG)
+    ids = imported(client, project, [f"text {n}" for n in range(230)])
+    assert [task["id"] for task in client.tasks(project)] == ids
+    assert [task["id"] for task in client.tasks(project, ids[::2])] == ids[::2]
+
+
+# --- connecting -----------------------------------------------------------------------------------------------------
+
+
+def test_connecting_twice_is_the_same_as_once(
+    client: LabelStudioClient, sdk: LabelStudio, served: Settings, redis: Redis
+) -> None:
+    project = client.create_project("connected", CONFIG)
+    register(served.home, project, EXPERIMENT, CODEBOOK)
+    for _ in range(2):
+        connect(served, client, project)
+    (hook,) = sdk.webhooks.list(project=str(project))
+    assert served.webhook_token
+    assert hook.url == f"{served.backend_url}/webhook"
+    assert hook.headers == {"Authorization": f"Bearer {served.webhook_token.get_secret_value()}"}
+    assert sorted(str(action) for action in hook.actions or []) == sorted(WEBHOOK_ACTIONS)
+    assert hook.is_active
+    (backend,) = sdk.ml.list(project=project)
+    assert backend.url == served.backend_url
+    (task,) = imported(client, project, ["shares rose"])
+    queue.wait_changed(redis, 0.1)
+    sdk.annotations.create(id=task, result=wire.coder_result(CODEBOOK, candidate_set(), ReviewForm.REJECT))
+    assert queue.wait_changed(redis, 30) == {project}
+
+
+def test_a_webhook_that_was_changed_is_mended(client: LabelStudioClient, sdk: LabelStudio, served: Settings) -> None:
+    project = client.create_project("mended", CONFIG)
+    url = f"{served.backend_url}/webhook"
+    first = client.connect_webhook(project, url, "old")
+    sdk.webhooks.update(first, url=url, is_active=False)
+    assert client.connect_webhook(project, url, "new") == first
+    (hook,) = sdk.webhooks.list(project=str(project))
+    assert hook.is_active
+    assert hook.headers == {"Authorization": "Bearer new"}
+
+
+def test_a_backend_that_does_not_answer_is_told(client: LabelStudioClient) -> None:
+    project = client.create_project("away", CONFIG)
+    with pytest.raises(LabelStudioError, match=r"connecting the ML backend http://127\.0\.0\.1:1: answered 400: "):
+        client.connect_backend(project, "http://127.0.0.1:1", "winnow", "secret-password")
+
+
+def test_a_backend_with_another_password_is_told(client: LabelStudioClient, served: Settings) -> None:
+    project = client.create_project("refused", CONFIG)
+    with pytest.raises(LabelStudioError, match="connecting the ML backend") as caught:
+        client.connect_backend(project, served.backend_url, "winnow", "wrong-password")
+    assert "wrong-password" not in str(caught.value)
+
+
+# --- fitting a project ----------------------------------------------------------------------------------------------
+
+
+def test_a_project_is_set_up_and_set_up_again(client: LabelStudioClient, sdk: LabelStudio, served: Settings) -> None:
+    made = set_up_project(served, client, EXPERIMENT, CODEBOOK, title="set up")
+    again = set_up_project(served, client, EXPERIMENT, CODEBOOK, project_id=made.id)
+    assert again == made
+    assert client.label_config(made.id) == CONFIG
+    assert len(list(sdk.webhooks.list(project=str(made.id)))) == len(list(sdk.ml.list(project=made.id))) == 1
+
+
+OTHER = '<View><Text name="text" value="$text"/><Choices name="x" toName="text"><Choice value="y"/></Choices></View>'
+
+
+def test_another_label_config_is_replaced_only_on_request(
+    client: LabelStudioClient, sdk: LabelStudio, served: Settings
+) -> None:
+    project = client.create_project("theirs", OTHER)
+    with pytest.raises((CodebookError, LabelConfigError), match=f"project {project}: .*--replace-label-config"):
+        set_up_project(served, client, EXPERIMENT, CODEBOOK, project_id=project)
+    assert client.label_config(project) == OTHER
+    set_up_project(served, client, EXPERIMENT, CODEBOOK, project_id=project, replace_label_config=True)
+    assert client.label_config(project) == CONFIG
+
+
+def test_a_label_config_with_annotations_is_never_replaced(
+    client: LabelStudioClient, sdk: LabelStudio, served: Settings
+) -> None:
+    project = client.create_project("annotated", OTHER)
+    (task,) = imported(client, project, ["text"])
+    result = [{"from_name": "x", "to_name": "text", "type": "choices", "value": {"choices": ["y"]}}]
+    sdk.annotations.create(id=task, result=result)
+    with pytest.raises((CodebookError, LabelConfigError), match="it has annotations, .*make a new project"):
+        set_up_project(served, client, EXPERIMENT, CODEBOOK, project_id=project, replace_label_config=True)
+    assert client.label_config(project) == OTHER
+
+
+def test_a_project_with_another_text_key_is_told(client: LabelStudioClient, served: Settings) -> None:
+    config = render_label_config(CODEBOOK, ReviewForm.REJECT, text_key="body")
+    project = client.create_project("body", config)
+    with pytest.raises(LabelConfigError, match=r"its text is \$body, winnow\.yaml says `text: text`"):
+        set_up_project(served, client, EXPERIMENT, CODEBOOK, project_id=project)
+
+
+# --- pushing --------------------------------------------------------------------------------------------------------
+
+
+def project_of(client: LabelStudioClient, settings: Settings, codebook: Codebook, form: ReviewForm) -> Project:
+    experiment = Experiment(codebook.name, EXPERIMENT.sources, review=Review(form))
+    made = client.create_project(f"push {form}", render_label_config(codebook, form))
+    return register(settings.home, made, experiment, codebook)
+
+
+@pytest.mark.parametrize("form", list(ReviewForm))
+def test_a_push_shows_candidates_and_is_not_repeated(
+    client: LabelStudioClient, sdk: LabelStudio, settings: Settings, redis: Redis, form: ReviewForm
+) -> None:
+    project = project_of(client, settings, CODEBOOK, form)
+    ids = imported(client, project.id, ["net profit", "crude oil", "coded already"])
+    plan = Plan.of(project)
+    assert enqueue_prelabel(redis, client, project, chunk=2) == 3
+    jobs = queue.queue(redis, queue.PROPOSE).jobs
+    assert [list(job.args) for job in jobs] == [[project.id, ids[:2], "review"], [project.id, ids[2:], "review"]]
+    sdk.annotations.create(id=ids[2], result=wire.coder_result(CODEBOOK, candidate_set(), form))
+
+    for _ in range(2):  # the second time, nothing is missing
+        pairs = [(task, wire.document(task)) for task in client.tasks(project.id, ids)]
+        made = plan.propose(redis, [d for _, d in pairs], lambda a: FakeSource(a.config.name, a.version, CODEBOOK))
+        push(client, plan, pairs, made, Scope.REVIEW)
+    for task in client.tasks(project.id, ids):
+        versions = [p["model_version"] for p in task["predictions"]]
+        coded = task["id"] == ids[2]
+        assert versions == ([plan.names[0][1]] if coded else [plan.names[0][1], plan.version]), "the review stands last"
+        shown = task["data"]["candidates"]
+        assert bool(shown) == (not coded and form is not ReviewForm.WHOLE)
+    assert enqueue_prelabel(redis, client, project, chunk=2) == 0
+    assert client.model_version(project.id) == plan.version
+
+
+# --- refusals -------------------------------------------------------------------------------------------------------
+
+
+def refusal(settings: Settings, **changes: Any) -> str:
+    with pytest.raises((LabelStudioError, ConfigError)) as caught:
+        LabelStudioClient(settings.model_copy(update=changes)).version()
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_the_version_proves_the_token(client: LabelStudioClient) -> None:
+    assert client.version().startswith("1.")
+
+
+def test_a_refused_token_is_told_and_not_shown(settings: Settings) -> None:
+    assert settings.label_studio_token
+    token = settings.label_studio_token.get_secret_value()
+    for wrong in ("0123456789abcdef", token[:-4] + "AAAA", EXPIRED):
+        message = refusal(settings, label_studio_token=SecretStr(wrong))
+        assert "the token is refused; set WINNOW_LABEL_STUDIO_TOKEN" in message
+        assert wrong not in message
+    for unsendable in ("two words", "tokenä", "new\nline"):
+        message = refusal(settings, label_studio_token=SecretStr(unsendable))
+        assert "WINNOW_LABEL_STUDIO_TOKEN" in message
+        assert unsendable not in message
+    assert "is not set" in refusal(settings, label_studio_token=None)
+    spaced = settings.model_copy(update={"label_studio_token": SecretStr(f" {token}\n")})
+    assert LabelStudioClient(spaced).version(), "what a copy and paste adds does no harm"
+
+
+# A refresh token that ran out in 2020; signed by nobody, since nobody gets to see it.
+EXPIRED = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJ0b2tlbl90eXBlIjoicmVmcmVzaCIsImV4cCI6MTU4MDAwMDAwMH0.c2ln"
+
+
+def test_nobody_at_the_address_is_told(settings: Settings) -> None:
+    for url in ("http://127.0.0.1:1", "http://nowhere.invalid"):
+        message = refusal(settings, label_studio_url=url)
+        assert message.startswith(f"Label Studio at {url}: ")
+        assert "is it running, and is WINNOW_LABEL_STUDIO_URL right?" in message
+
+
+class Stranger(BaseHTTPRequestHandler):
+    """Some other web server: answers everything alike."""
+
+    status, kind, body = 200, "text/html", b"<!doctype html><title>Shop</title>"
+
+    def do_GET(self) -> None:
+        self.send_response(self.status)
+        self.send_header("Content-Type", self.kind)
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.do_GET()
+
+    def log_message(self, *arguments: Any) -> None:
+        del arguments
+
+
+@pytest.mark.parametrize("token", ["0123456789abcdef", ""], ids=["legacy", "personal"])
+@pytest.mark.parametrize(
+    ("status", "kind", "body"),
+    [
+        (200, "text/html", b"<!doctype html><title>Shop</title>"),
+        (404, "text/html", b"<html>Not here</html>"),
+        (200, "application/json", b"{}"),
+        (200, "application/json", b"[1]"),
+        (200, "application/json", b'"up"'),
+        (200, "application/json", b"null"),
+        (500, "text/plain", b""),
+    ],
+)
+def test_another_server_at_the_address_is_told(
+    settings: Settings, token: str, status: int, kind: str, body: bytes
+) -> None:
+    handler = type("Handler", (Stranger,), {"status": status, "kind": kind, "body": body})
+    changes = {"label_studio_token": SecretStr(token)} if token else {}
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        message = refusal(settings, label_studio_url=f"http://127.0.0.1:{server.server_port}", **changes)
+        server.shutdown()
+        thread.join()
+    assert "WINNOW_LABEL_STUDIO_URL" in message or "answered 500" in message
+
+
+def test_a_missing_project_is_told(client: LabelStudioClient) -> None:
+    for call in (
+        lambda: client.label_config(987654),
+        lambda: list(client.tasks(987654)),
+        lambda: client.export(987654),
+        lambda: client.set_model_version(987654, "v"),
+        lambda: client.import_tasks(987654, [{"text": "x"}]),
+        lambda: client.annotated_tasks(987654),
+    ):
+        with pytest.raises(LabelStudioError, match="not found; check the project's id|answered 40"):
+            call()
+
+
+def test_a_label_config_that_label_studio_refuses_is_told(client: LabelStudioClient) -> None:
+    with pytest.raises(LabelStudioError, match="creating project 'broken': answered 400: .*label_config") as caught:
+        client.create_project("broken", "<View><Choices/></View>")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_task_without_the_text_is_told(client: LabelStudioClient) -> None:
+    project = client.create_project("no text", CONFIG)
+    with pytest.raises(LabelStudioError, match="importing 1 tasks: answered 400: ") as caught:
+        client.import_tasks(project, [{"title": "x"}])
+    assert "text" in str(caught.value)
+
+
+def test_a_blocked_address_names_the_settings_that_open_it(
+    label_studio_executable: Path, label_studio_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The one server whose guard is up, as everybody's is at first.
+    monkeypatch.setitem(servers._SETTINGS, "ML_BLOCK_LOCAL_IP", "true")
+    monkeypatch.setitem(servers._SETTINGS, "SSRF_PROTECTION_ENABLED", "true")
+    with LabelStudioServer(label_studio_executable, tmp_path / "ls", template=label_studio_template) as guarded:
+        settings = Settings(label_studio_url=guarded.url, label_studio_token=SecretStr(guarded.token()))
+        client = LabelStudioClient(settings)
+        project = client.create_project("guarded", CONFIG)
+        for call in (
+            lambda: client.connect_webhook(project, "http://127.0.0.1:9090/webhook", "token"),
+            lambda: client.connect_backend(project, "http://127.0.0.1:9090", "winnow", "password"),
+        ):
+            with pytest.raises(LabelStudioError) as caught:
+                call()
+            message = str(caught.value)
+            assert "ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false" in message, message
+            assert "\n" not in message
+
+
+def test_the_settings_file_of_a_project_holds_no_secret(settings: Settings) -> None:
+    made = register(settings.home, 1, EXPERIMENT, CODEBOOK)
+    text = (made.folder / "winnow.yaml").read_text()
+    assert settings.password
+    assert settings.password.get_secret_value() not in text
+    assert json.dumps("reuters8") not in text
