@@ -35,20 +35,20 @@ def enqueue_prelabel(
 ) -> int:
     """Enqueue the open tasks that lack the plan's review prediction, and ``coded`` tasks for the sources' predictions.
 
-    Returns the number of open tasks enqueued. Run again, it enqueues only what is missing.
+    Returns the number of open tasks enqueued. Run again, it enqueues only what is missing. While Label Studio shows
+    another version than the plan's, as after a roll-back, that is all open tasks: their data may hold its candidates.
     """
     plan = Plan.of(project)
+    switching = client.model_version(project.id) != plan.version
     waiting = [
         int(task["id"])
         for task in client.tasks(project.id)
-        if not task["is_labeled"] and plan.version not in _versions(task)
+        if not task["is_labeled"] and (switching or plan.version not in _versions(task))
     ]
     queue.start_prelabel(redis, project.id, plan.version, len(waiting))
     for scope, ids in ((Scope.REVIEW, waiting), (Scope.SOURCES, list(coded))):
         for start in range(0, len(ids), chunk):
             enqueue_chunk(redis, project.id, plan.version, ids[start : start + chunk], scope)
-    if not waiting and client.model_version(project.id) != plan.version:
-        client.set_model_version(project.id, plan.version)
     return len(waiting)
 
 
@@ -102,13 +102,15 @@ def push(
             for p in made
             if p.version not in known
         ]
-        if scope is Scope.REVIEW and plan.version not in known and not task.get("is_labeled"):
+        if scope is Scope.REVIEW and not task.get("is_labeled"):
             shown = plan.candidates(document, made)
-            prediction = wire.review_prediction(project.codebook, shown, project.form)
-            wire.validate_prediction(project.codebook, prediction, project.form, shown)
-            reviews.append({"task": task["id"], **prediction})
-            if project.form is not ReviewForm.WHOLE:
-                client.set_task_data(int(task["id"]), {**task["data"], "candidates": candidates_of(project, shown)})
+            choices = candidates_of(project, shown)
+            if project.form is not ReviewForm.WHOLE and task["data"].get("candidates") != choices:
+                client.set_task_data(int(task["id"]), {**task["data"], "candidates": choices})
+            if plan.version not in known:
+                prediction = wire.review_prediction(project.codebook, shown, project.form)
+                wire.validate_prediction(project.codebook, prediction, project.form, shown)
+                reviews.append({"task": task["id"], **prediction})
     client.import_predictions(project.id, own + reviews)
 
 

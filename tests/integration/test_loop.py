@@ -253,3 +253,18 @@ def test_a_round_on_the_same_documents_is_not_run_again(walk: Walk) -> None:
     assert walk.work.ended_round() == walk.record
     assert len(list_rounds(walk.round_folder.parent)) == 1
     assert outcome.stat().st_mtime_ns == made
+
+
+def test_after_a_roll_back_the_candidates_are_those_of_the_prediction_shown(winnow: Running, walk: Walk) -> None:
+    work = walk.work
+    try:
+        assert work.roll_back() is None
+        _wait_for_refresh(winnow, work)
+        assert work.client.model_version(work.project.id) == walk.shown_before
+        for task in work.client.tasks(work.project.id):
+            if task["id"] not in walk.annotated:
+                assert len(versions(task)) == len(set(versions(task)))
+                assert not any(">adapter " in candidate["html"] for candidate in task["data"]["candidates"])
+    finally:
+        work.promote(walk.record.adapter_id)
+        _wait_for_refresh(winnow, work)

@@ -6,9 +6,11 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -184,3 +186,21 @@ def test_no_tracked_file_names_a_place_on_somebodys_machine() -> None:
         if homes.search(content) or any(place in content for place in places):
             found.append(name)
     assert not found
+
+
+def test_every_library_imported_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {normal(re.split(r"[\s<>=!~@\[;]", line)[0]) for line in project["dependencies"]}
+    declared |= {"label-studio-ml", "werkzeug"}  # an extra; a part of flask
+    distributions = packages_distributions()
+    undeclared = set()
+    for name, tree in modules().items():
+        for library in {one.partition(".")[0] for one in imports(tree)} - set(PACKAGES) - set(sys.stdlib_module_names):
+            if not {normal(one) for one in distributions.get(library, [library])} & declared:
+                undeclared.add((name, library))
+    assert undeclared == set()
+
+
+def normal(distribution: str) -> str:
+    """A distribution's name as the index compares it."""
+    return distribution.lower().replace("_", "-")
