@@ -37,7 +37,7 @@ pytestmark = pytest.mark.label_studio
 
 CODEBOOK = load_codebook("reuters8")
 EXPERIMENT = Experiment("reuters8", (SourceConfig("words", SourceKind.FAKE),))
-CONFIG = render_label_config(CODEBOOK, ReviewForm.REJECT)
+CONFIG = render_label_config(CODEBOOK, ReviewForm.REJECT).strip()
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def sdk(label_studio: LabelStudioServer) -> LabelStudio:
 def served(settings: Settings, redis: Redis) -> Iterator[Settings]:
     """The web process on a port of its own; settings that name it."""
     server = make_server("127.0.0.1", 0, create_app(settings, redis), threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield settings.model_copy(update={"port": server.server_port})
     server.shutdown()
@@ -221,7 +221,7 @@ def test_a_label_config_with_annotations_is_never_replaced(
     (task,) = imported(client, project, ["text"])
     result = [{"from_name": "x", "to_name": "text", "type": "choices", "value": {"choices": ["y"]}}]
     sdk.annotations.create(id=task, result=result)
-    with pytest.raises((CodebookError, LabelConfigError), match="it has annotations, .*make a new project"):
+    with pytest.raises((CodebookError, LabelConfigError), match=r"it has annotations, .*make a new project"):
         set_up_project(served, client, EXPERIMENT, CODEBOOK, project_id=project, replace_label_config=True)
     assert client.label_config(project) == OTHER
 
@@ -349,11 +349,13 @@ def test_another_server_at_the_address_is_told(
     handler = type("Handler", (Stranger,), {"status": status, "kind": kind, "body": body})
     changes = {"label_studio_token": SecretStr(token)} if token else {}
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        message = refusal(settings, label_studio_url=f"http://127.0.0.1:{server.server_port}", **changes)
-        server.shutdown()
-        thread.join()
+        try:
+            message = refusal(settings, label_studio_url=f"http://127.0.0.1:{server.server_port}", **changes)
+        finally:
+            server.shutdown()
+            thread.join()
     assert "WINNOW_LABEL_STUDIO_URL" in message or "answered 500" in message
 
 
@@ -366,19 +368,19 @@ def test_a_missing_project_is_told(client: LabelStudioClient) -> None:
         lambda: client.import_tasks(987654, [{"text": "x"}]),
         lambda: client.annotated_tasks(987654),
     ):
-        with pytest.raises(LabelStudioError, match="not found; check the project's id|answered 40"):
+        with pytest.raises(LabelStudioError, match=r"not found; check the project's id|answered 40"):
             call()
 
 
 def test_a_label_config_that_label_studio_refuses_is_told(client: LabelStudioClient) -> None:
-    with pytest.raises(LabelStudioError, match="creating project 'broken': answered 400: .*label_config") as caught:
+    with pytest.raises(LabelStudioError, match=r"creating project 'broken': answered 400: .*label_config") as caught:
         client.create_project("broken", "<View><Choices/></View>")
     assert "\n" not in str(caught.value)
 
 
 def test_a_task_without_the_text_is_told(client: LabelStudioClient) -> None:
     project = client.create_project("no text", CONFIG)
-    with pytest.raises(LabelStudioError, match="importing 1 tasks: answered 400: ") as caught:
+    with pytest.raises(LabelStudioError, match=r"importing 1 tasks: answered 400: ") as caught:
         client.import_tasks(project, [{"title": "x"}])
     assert "text" in str(caught.value)
 
