@@ -59,7 +59,7 @@ def label_studio_errors(url: str, doing: str) -> Iterator[None]:
 def _explain(error: ApiError) -> str:
     """What a refusal means and what to do about it."""
     detail = _detail(error.body)
-    if (error.status_code or 0) < 400 or detail.lower().startswith(("<!doctype", "<html")):
+    if (error.status_code or 0) < 400:
         return STRANGER
     if error.status_code == 401:
         return "the token is refused; set WINNOW_LABEL_STUDIO_TOKEN to a personal access token (Account & Settings)"
@@ -78,7 +78,10 @@ def _detail(body: Any) -> str:
         problems = body.get("validation_errors")
         text = json.dumps(problems) if problems else str(body.get("detail", ""))
         return text[:300] or "no detail"
-    return str(body).strip().splitlines()[0][:300] if str(body).strip() else "no detail"
+    text = str(body).strip()
+    if text.lower().startswith(("<!doctype", "<html")):
+        return "a web page; is WINNOW_LABEL_STUDIO_URL right?"
+    return text.splitlines()[0][:300] if text else "no detail"
 
 
 class LabelStudioClient:
@@ -104,7 +107,10 @@ class LabelStudioClient:
         """Label Studio's release, as ``1.23.2``; also proves that the token is accepted."""
         with self._errors("asking who we are"):
             self._sdk.users.whoami()
-            return str(self._sdk.versions.get().release)
+            release = self._sdk.versions.get().release
+            if not isinstance(release, str):
+                raise TypeError("no release")
+            return release
 
     # --- set-up -----------------------------------------------------------------------------------------------------
 

@@ -120,10 +120,15 @@ def candidates_of(project: Project, shown: CandidateSet) -> list[wire.JsonObject
 
 
 def finish(redis: Redis, client: LabelStudioClient, plan: Plan) -> None:
-    """When the last chunk is done, have Label Studio show the plan's version."""
+    """When the last chunk is done, have Label Studio show the plan's version, unless no task has got it."""
     progress = queue.prelabel_progress(redis, plan.project.id)
     if progress.get("version") != plan.version:
         return
-    if int(progress["done"]) + int(progress["failed"]) >= int(progress["total"]):
+    done, failed, total = (int(progress[name]) for name in ("done", "failed", "total"))
+    if done + failed < total:
+        return
+    if failed:
+        log.warning("project %s: %s of %s tasks failed: %s", plan.project.id, failed, total, progress.get("reason", ""))
+    if done:
         client.set_model_version(plan.project.id, plan.version)
-        log.info("project %s: every open task has the review prediction %s", plan.project.id, plan.version)
+        log.info("project %s: %s open tasks have the review prediction %s", plan.project.id, done, plan.version)

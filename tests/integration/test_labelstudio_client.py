@@ -17,15 +17,15 @@ from werkzeug.serving import make_server
 
 from label_configs import wire
 from label_configs.codebook import Codebook, load_codebook
-from label_configs.errors import CodebookError, ConfigError, LabelConfigError, LabelStudioError
+from label_configs.errors import CodebookError, ConfigError, LabelConfigError, LabelStudioError, ModelError
 from label_configs.forms import ReviewForm
 from label_configs.records import Candidate, CandidateSet, Document, Proposal, Proposer, ScoredLabel
 from label_configs.render import render_label_config
-from ml_backend import queue
+from ml_backend import jobs, queue
 from ml_backend.app import create_app
 from ml_backend.experiment import Experiment, Project, Review, SourceConfig, SourceKind, register
 from ml_backend.labelstudio import WEBHOOK_ACTIONS, LabelStudioClient
-from ml_backend.prelabel import Scope, enqueue_prelabel, push
+from ml_backend.prelabel import Scope, enqueue_prelabel, finish, push
 from ml_backend.proposing import Plan
 from ml_backend.set_up import connect, set_up_project
 from ml_backend.settings import Settings, with_secrets
@@ -264,8 +264,54 @@ def test_a_push_shows_candidates_and_is_not_repeated(
         assert versions == ([plan.names[0][1]] if coded else [plan.names[0][1], plan.version]), "the review stands last"
         shown = task["data"]["candidates"]
         assert bool(shown) == (not coded and form is not ReviewForm.WHOLE)
-    assert enqueue_prelabel(redis, client, project, chunk=2) == 0
+    queue.count_prelabel(redis, project.id, done=3)
+    finish(redis, client, plan)
     assert client.model_version(project.id) == plan.version
+    assert enqueue_prelabel(redis, client, project, chunk=2) == 0
+
+
+@pytest.fixture
+def jobs_of(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The environment of a propose worker; its context is built anew."""
+    assert settings.label_studio_token
+    assert settings.redis_url
+    monkeypatch.setenv("WINNOW_HOME", str(settings.home))
+    monkeypatch.setenv("WINNOW_LABEL_STUDIO_URL", settings.label_studio_url)
+    monkeypatch.setenv("WINNOW_LABEL_STUDIO_TOKEN", settings.label_studio_token.get_secret_value())
+    monkeypatch.setenv("WINNOW_REDIS_URL", settings.redis_url.get_secret_value())
+    jobs.context.cache_clear()
+    yield
+    jobs.context.cache_clear()
+
+
+@pytest.mark.usefixtures("jobs_of")
+def test_a_chunk_counts_what_it_did(client: LabelStudioClient, settings: Settings, redis: Redis) -> None:
+    project = project_of(client, settings, CODEBOOK, ReviewForm.REJECT)
+    ids = imported(client, project.id, ["net profit", "crude oil"])
+    assert enqueue_prelabel(redis, client, project, chunk=16) == 2
+    assert jobs.propose_tasks(project.id, ids) == 2
+    assert Plan.of(project).ready(redis, [wire.document(t) for t in client.tasks(project.id)]) != [None, None]
+    assert jobs.prelabel_chunk(project.id, [*ids, 987654], "review") == 2
+    progress = queue.prelabel_progress(redis, project.id)
+    assert (progress["done"], progress["failed"]) == ("2", "1"), "a task that was deleted meanwhile counts as failed"
+    assert client.model_version(project.id) == Plan.of(project).version
+
+
+@pytest.mark.usefixtures("jobs_of")
+def test_a_chunk_that_fails_counts_all_the_same(
+    client: LabelStudioClient, settings: Settings, redis: Redis, tmp_path: Path
+) -> None:
+    project = project_of(client, settings, CODEBOOK, ReviewForm.REJECT)
+    absent = SourceConfig("absent", SourceKind.CAUSAL, str(tmp_path / "absent"))
+    project = register(settings.home, project.id, Experiment("reuters8", (*EXPERIMENT.sources, absent)), CODEBOOK)
+    ids = imported(client, project.id, ["net profit", "crude oil"])
+    enqueue_prelabel(redis, client, project, chunk=16)
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        jobs.prelabel_chunk(project.id, ids, "review")
+    progress = queue.prelabel_progress(redis, project.id)
+    assert (progress["done"], progress["failed"]) == ("0", "2")
+    assert "cannot be loaded" in progress["reason"]
+    assert client.model_version(project.id) == "", "what no task has is not shown"
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------
