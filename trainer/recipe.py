@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
@@ -127,7 +127,8 @@ class LoraRecipe:
 def load_recipe(name_or_path: str | Path) -> LoraRecipe:
     """A shipped recipe by its name (``cpu-small``), or one of your own by its path.
 
-    Raises ConfigError with all problems at once, each with file and line; unknown keys come with the nearest valid one.
+    A prompt file that it names stands relative to it. Raises ConfigError with all problems at once, each with file and
+    line; unknown keys come with the nearest valid one.
     """
     name = str(name_or_path)
     is_path = isinstance(name_or_path, Path) or "/" in name or name.endswith((".yaml", ".yml"))
@@ -135,7 +136,10 @@ def load_recipe(name_or_path: str | Path) -> LoraRecipe:
         known = ", ".join(shipped_recipes())
         raise ConfigError(f"recipe: no shipped recipe '{name}'; use one of {known}, or the path of a YAML file")
     source = load_yaml(Path(name_or_path) if is_path else _SHIPPED / f"{name}.yaml")
-    return build(LoraRecipe, source.data, source=source)
+    recipe = build(LoraRecipe, source.data, source=source)
+    if recipe.prompt.endswith(".j2"):
+        recipe = replace(recipe, prompt=str((source.path.parent / recipe.prompt).resolve()))
+    return recipe
 
 
 def recipe_with(

@@ -134,3 +134,9 @@ def test_the_digest_changes_with_every_field_and_with_nothing_else() -> None:
     assert len(digests) == len(asdict(base)) + 1
     assert all(len(digest) == 16 and int(digest, 16) >= 0 for digest in digests)
     assert LoraRecipe(alpha=32).digest == LoraRecipe(alpha=32.0).digest
+
+
+def test_a_prompt_file_stands_relative_to_the_recipe_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("prompt: prompts/mine.j2\n", encoding="utf-8")
+    assert load_recipe(path).prompt == str(tmp_path / "prompts" / "mine.j2")
