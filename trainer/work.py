@@ -118,7 +118,9 @@ class Work:
         with Progress(*columns, console=console) as bar:
             task = bar.add_task("queued", total=None, left="")
             Retrying(retry=retry_if_result(lambda ended: not ended), wait=wait_fixed(LOOK_SECONDS))(look)
-        return self.ended_round()
+            record = self.ended_round()
+            bar.update(task, description=record.state.value, completed=bar.tasks[task].total, left="")
+        return record
 
     def ended_round(self) -> RoundRecord:
         """The round that ended last. Raises TrainingError when it failed, or before the first."""
