@@ -1,10 +1,10 @@
 # Winnow: set up, show, test. `make` alone lists the targets.
 #   PYTHON  the interpreter for both environments, 3.11 or newer    make test PYTHON=/usr/bin/python3.11
-#   TORCH   what pip shall install as torch                         make venv TORCH=torch==2.13.0
+#   TORCH   what pip shall install as torch; by default the version that the tests run with      make venv TORCH=torch
 #   ONESHOT=1  `make demo` ends by itself
 
 PYTHON ?= python3.11
-TORCH ?= torch
+TORCH ?= torch==2.13.0
 LABEL_STUDIO_VERSION := 1.23.2
 
 BIN := .venv/bin

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from label_configs.errors import ConfigError
+from ml_backend.experiment import load_experiment
 from ml_backend.settings import Settings
 from trainer.documents import block, commands_table, rewritten, settings_table
 
@@ -69,3 +70,12 @@ def test_the_documents_are_rewritten_in_place(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert path.read_text(encoding="utf-8") == "nothing\n"
+
+
+def test_the_configuration_files_that_it_shows_are_valid(tmp_path: Path) -> None:
+    experiment, codebook = re.findall(r"```yaml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "winnow.yaml").write_text(experiment, encoding="utf-8")
+    (tmp_path / "codebook.yaml").write_text(codebook, encoding="utf-8")
+    loaded, book = load_experiment(tmp_path / "winnow.yaml")
+    assert [source.name for source in loaded.sources] == ["similarity", "zero-shot", "definitions"]
+    assert book.label_keys == ("earn", "acq")
