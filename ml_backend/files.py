@@ -11,6 +11,7 @@ from typing import Any
 
 from label_configs.errors import ConfigError
 from label_configs.records import Document
+from label_configs.strictyaml import read_text
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 TOLD = 3  # problems told in one message
@@ -25,7 +26,7 @@ def read_documents(path: Path, *, id_column: str = "id", text_column: str = "tex
     Raises ConfigError naming the first lines at fault: nothing is left out in silence.
     """
     suffix = path.suffix.lower()
-    text = _text(path)
+    text = read_text(path)
     if suffix in DELIMITERS:
         rows = _table(path, text, DELIMITERS[suffix], (id_column, text_column))
     elif suffix in (".jsonl", ".ndjson"):
@@ -35,18 +36,6 @@ def read_documents(path: Path, *, id_column: str = "id", text_column: str = "tex
     else:
         raise ConfigError(f"{path}: unknown kind of file; use .csv, .tsv, .json or .jsonl")
     return _documents(path, rows, id_column, text_column)
-
-
-def _text(path: Path) -> str:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}:{line}: not UTF-8; convert the file, for example with iconv") from None
 
 
 def _table(path: Path, text: str, delimiter: str, columns: tuple[str, str]) -> Rows:

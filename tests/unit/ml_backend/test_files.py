@@ -58,7 +58,7 @@ def test_other_columns_can_be_named(tmp_path: Path) -> None:
         ("a.csv", "id,text\n1,x\n1,y\n", ":3: id '1' stands already at"),
         ("a.csv", "id,text\n ,x\n", ":2: no value in 'id'"),
         ("a.csv", "id,text\n", ": no documents; the file is empty"),
-        ("a.csv", b"id,text\n1,x\n2,caf\xe9\n", ":3: not UTF-8"),
+        ("a.csv", b"id,text\n1,x\n2,caf\xe9\n", ":3: byte 0xE9 is not UTF-8"),
         ("a.jsonl", '{"id": 1, "text": "x"}\n{"id": 2,\n', ":2: no JSON"),
         ("a.jsonl", '{"id": 1, "text": "x"}\n[1]\n', ":2: no JSON object"),
         ("a.jsonl", '{"id": 1, "text": "x"}\n\n{"id": 1, "text": "y"}\n', ":3: id '1' stands already at"),
