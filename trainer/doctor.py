@@ -79,7 +79,9 @@ def look(name: str, check: Callable[[], str]) -> Finding:
 
 def findings_table(findings: list[Finding]) -> Table:
     """The findings, wrong ones marked."""
-    table = Table("check", "", "found", "what to do")
+    table = Table()
+    for heading in ("check", "", "found", "what to do"):
+        table.add_column(heading, overflow="fold")  # a path or a setting's name must stay whole
     for f in findings:
         mark = Text("ok", "green") if f.ok else Text("wrong", "bold red")
         table.add_row(Text(f.name), mark, Text(f.what), Text(f.remedy))
