@@ -33,7 +33,6 @@ from ml_backend.settings import Settings
 log = logging.getLogger(__name__)
 
 MAX_BODY = 64 * 1024 * 1024  # bytes; 2,000 whole tasks were seen in 4 MB
-ROUND_JOB = "trainer.jobs.run_round"
 STATUS = {WireError: 400, QueueError: 503, LabelStudioError: 502}
 
 
@@ -142,8 +141,7 @@ def webhook() -> Response:
     log.info("webhook: project %s: %s", event.project_id, event.change.value)
     if event.project_id in registered(settings.home):
         if event.change is Change.TRAIN:
-            queue.enqueue(redis, queue.TRAIN, ROUND_JOB, [event.project_id],
-                          job_id=f"round-{event.project_id}", timeout=queue.TRAIN_TIMEOUT)  # fmt: skip
+            queue.enqueue_round(redis, event.project_id)
         elif event.change is Change.ANNOTATIONS:
             queue.mark_changed(redis, event.project_id)
     return jsonify({"status": "noted"})

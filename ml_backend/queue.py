@@ -115,6 +115,20 @@ def at_hand(redis: Redis, name: str, job_id: str) -> bool:
     return job is not None and job.get_status() not in ENDED
 
 
+ROUND_JOB = "trainer.jobs.run_round"  # by its dotted name: no process but the train worker imports it
+
+
+def enqueue_round(redis: Redis, project_id: int) -> bool:
+    """Enqueue a fine-tuning round, unless one of this project is queued or running; whether it was enqueued."""
+    job_id = f"round-{project_id}"
+    return enqueue(redis, TRAIN, ROUND_JOB, [project_id], job_id=job_id, timeout=TRAIN_TIMEOUT) is not None
+
+
+def round_at_hand(redis: Redis, project_id: int) -> bool:
+    """Whether a round of the project is queued or running."""
+    return at_hand(redis, TRAIN, f"round-{project_id}")
+
+
 def fetch_job(redis: Redis, name: str, job_id: str) -> Job | None:
     """The job with this id, None when Redis does not know it."""
     with redis_errors():

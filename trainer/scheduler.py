@@ -14,7 +14,6 @@ from redis import Redis
 
 from label_configs.errors import LabelStudioError, QueueError, WinnowError
 from ml_backend import queue
-from ml_backend.app import ROUND_JOB
 from ml_backend.experiment import Project, load_project, registered
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.settings import Settings
@@ -33,11 +32,11 @@ def reconcile(redis: Redis, client: LabelStudioClient, project: Project) -> bool
     if training is None:
         return False
     folder = rounds_folder(project.home, project.id)
-    if round_at_hand(redis, project.id):
+    if queue.round_at_hand(redis, project.id):
         return False
     if interrupted(redis, folder, project.id):
         log.info("project %s: the last round was cut off, it is started anew", project.id)
-        return enqueue_round(redis, project.id)
+        return queue.enqueue_round(redis, project.id)
 
     def is_due(verified: int) -> bool:
         return due(
@@ -50,26 +49,13 @@ def reconcile(redis: Redis, client: LabelStudioClient, project: Project) -> bool
     if not is_due(verified):
         return False
     log.info("project %s: %s verified documents, a round is due", project.id, verified)
-    return enqueue_round(redis, project.id)
+    return queue.enqueue_round(redis, project.id)
 
 
 def interrupted(redis: Redis, folder: Path, project_id: int) -> bool:
     """Whether the last round was cut off, by a stop or a crash: its record says that it runs, and no worker has it."""
     records = list_rounds(folder)
-    return bool(records) and records[-1].state is RoundState.RUNNING and not round_at_hand(redis, project_id)
-
-
-def round_at_hand(redis: Redis, project_id: int) -> bool:
-    """Whether a round of the project is queued or running."""
-    return queue.at_hand(redis, queue.TRAIN, f"round-{project_id}")
-
-
-def enqueue_round(redis: Redis, project_id: int) -> bool:
-    """Enqueue a round, unless one of this project is queued or running; whether it was enqueued."""
-    job = queue.enqueue(
-        redis, queue.TRAIN, ROUND_JOB, [project_id], job_id=f"round-{project_id}", timeout=queue.TRAIN_TIMEOUT
-    )
-    return job is not None
+    return bool(records) and records[-1].state is RoundState.RUNNING and not queue.round_at_hand(redis, project_id)
 
 
 def run_scheduler(settings: Settings, stop: threading.Event) -> None:

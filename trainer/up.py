@@ -57,7 +57,6 @@ class Installation:
         self.settings = settings
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._events: events.Queue[tuple[str, int]] = events.Queue()
-        self._stopping = False
 
     def __enter__(self) -> Installation:
         try:

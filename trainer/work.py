@@ -25,7 +25,6 @@ from ml_backend.versions import active_sources
 from trainer.evaluation.report import Evaluation, evaluate
 from trainer.jobs import refresh
 from trainer.rounds import RoundRecord, RoundState, list_rounds, rounds_folder
-from trainer.scheduler import enqueue_round, round_at_hand
 from trainer.verified import Reading, read_project
 
 IMPORT_BATCH = 1000  # tasks in one request
@@ -97,7 +96,7 @@ class Work:
             raise TrainingError(
                 f"project {self.project.id}: winnow.yaml has no `training`; add it and run `winnow init` again"
             )
-        started = enqueue_round(self.redis, self.project.id)
+        started = queue.enqueue_round(self.redis, self.project.id)
         console.print("A round is enqueued." if started else "A round of this project is queued or running already.")
         if wait:
             record = self.watch_round(console)
@@ -111,7 +110,7 @@ class Work:
                 on_look()
             progress = queue.round_progress(self.redis, self.project.id)
             bar.update(task, **_shown(progress))
-            return not round_at_hand(self.redis, self.project.id)
+            return not queue.round_at_hand(self.redis, self.project.id)
 
         stage, left = TextColumn("{task.description}"), TextColumn("{task.fields[left]}")
         columns = (stage, BarColumn(), MofNCompleteColumn(), left, TimeElapsedColumn())

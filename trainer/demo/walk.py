@@ -101,10 +101,10 @@ def _run_alone(steps: Steps, folder: Path, executable: Path, oneshot: bool) -> N
     ) as server:
         console.print(f"   Label Studio at {server.url}")
         settings = with_secrets(_settings(run, server))
-        with steps.step("start", "Redis, web, workers, scheduler"):
-            installation = Installation(settings)
-            installation.start()
+        installation = Installation(settings)
         try:
+            with steps.step("start", "Redis, web, workers, scheduler"):
+                installation.start()
             coded = sample(found.reuters_train, _codes(run), DOCUMENTS)
             work = _walk(steps, settings, installation, coded, server)
             evaluation, verified = _evaluate(steps, settings, work.project)
@@ -193,8 +193,7 @@ def _wait_for_round(work: Work, installation: Installation) -> None:
 
     def there() -> bool:
         installation.check()
-        job = queue.fetch_job(work.redis, queue.TRAIN, f"round-{work.project.id}")
-        return job is not None or bool(list_rounds(folder))
+        return queue.round_at_hand(work.redis, work.project.id) or bool(list_rounds(folder))
 
     if not _until(there, ROUND_STARTS_SECONDS):
         raise TrainingError(f"no round has started; see {work.settings.logs_folder / 'scheduler.log'}")

@@ -22,7 +22,7 @@ from label_configs import wire
 from label_configs.forms import ReviewForm
 from label_configs.records import Document
 from ml_backend import queue
-from ml_backend.app import MAX_BODY, ROUND_JOB, create_app
+from ml_backend.app import MAX_BODY, create_app
 from ml_backend.experiment import Project, Review, register
 from ml_backend.prelabel import candidates_of
 from ml_backend.proposing import Plan
@@ -374,7 +374,7 @@ def test_start_training_enqueues_a_round_once(
             client.post("/webhook", json={"action": "START_TRAINING", "project": 7}, headers=bearer).status_code == 200
         )
     (job,) = queue.queue(redis, queue.TRAIN).jobs
-    assert (job.func_name, list(job.args), job.timeout) == (ROUND_JOB, [7], queue.TRAIN_TIMEOUT)
+    assert (job.func_name, list(job.args), job.timeout) == (queue.ROUND_JOB, [7], queue.TRAIN_TIMEOUT)
 
 
 def test_webhooks_of_other_projects_and_other_matters_leave_no_trace(

@@ -17,7 +17,7 @@ from ml_backend.experiment import Experiment, Project, SourceConfig, SourceKind,
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.settings import Settings
 from trainer.rounds import RoundRecord, RoundState, rounds_folder, save_round
-from trainer.scheduler import enqueue_round, reconcile
+from trainer.scheduler import reconcile
 
 
 @pytest.fixture
@@ -63,6 +63,6 @@ def test_a_round_that_ended_is_not(redis: Redis, away: LabelStudioClient, projec
 
 
 def test_a_project_has_one_round_at_a_time(redis: Redis, project: Project) -> None:
-    assert enqueue_round(redis, project.id)
-    assert not enqueue_round(redis, project.id)
+    assert queue.enqueue_round(redis, project.id)
+    assert not queue.enqueue_round(redis, project.id)
     assert queue.queue(redis, queue.TRAIN).count == 1
