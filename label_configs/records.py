@@ -38,8 +38,10 @@ class Proposal:
     """What one source says about one document: every label with a probability, most probable first.
 
     ``source`` is the name in winnow.yaml, ``version`` is ``model/prompt@adapter-id``. ``tokens`` counts the tokens that
-    were computed for this document (what documents share is not counted again); ``seconds`` is its share of the
-    device's time.
+    were computed for this document (what documents share is not counted again; at an API, those of its prompts),
+    ``output_tokens`` those that an API wrote; ``truncated`` the document's tokens that were left out; ``seconds`` is
+    its share of the device's, or the API's, time. ``price`` is what it cost, in the currency of the source's
+    ``price``, None where the source has none.
     """
 
     document_id: str
@@ -48,6 +50,9 @@ class Proposal:
     labels: tuple[ScoredLabel, ...]
     tokens: int = 0
     seconds: float = 0.0
+    output_tokens: int = 0
+    truncated: int = 0
+    price: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

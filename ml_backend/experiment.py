@@ -18,36 +18,10 @@ import yaml
 from label_configs.codebook import Codebook, dump_codebook, load_codebook
 from label_configs.errors import ConfigError, EnvironmentFault
 from label_configs.forms import ReviewForm, check_form, default_form
-from label_configs.strictyaml import Location, YamlFile, build, load_yaml
+from label_configs.strictyaml import YamlFile, build, load_yaml
+from ml_backend.source_config import Problem, SourceConfig, SourceKind, source_problems
 
-ADAPTER_SOURCE = "adapter"
 GATE_METRICS = ("macro_f1", "accuracy")
-
-Problem = tuple[Location, str]
-
-
-class SourceKind(StrEnum):
-    """How a source arrives at its probabilities."""
-
-    CAUSAL = "causal"
-    SIMILARITY = "similarity"
-    ADAPTER = "adapter"
-    FAKE = "fake"
-
-
-@dataclass(frozen=True)
-class SourceConfig:
-    """One source: a model with a prompt.
-
-    ``model`` is a folder (starting with ``/``, ``./``, ``../`` or ``~``) or a name on the Hugging Face hub;
-    ``max_document_tokens`` is where longer documents lose their middle.
-    """
-
-    name: str
-    kind: SourceKind
-    model: str = ""
-    prompt: str = "zero_shot"
-    max_document_tokens: int = 512
 
 
 @dataclass(frozen=True)
@@ -162,19 +136,10 @@ def _source_problems(sources: Sequence[SourceConfig]) -> Iterator[Problem]:
         yield ("sources",), "none; name at least one"
     first: dict[str, int] = {}
     for i, s in enumerate(sources):
-        at = ("sources", i)
-        if not (s.name.strip() and s.name.isprintable()):
-            yield (*at, "name"), f"{s.name!r} is no name; use letters, digits and hyphens"
         if first.setdefault(s.name, i) != i:
-            yield (*at, "name"), f"two are named {s.name!r}; rename one"
-        if s.name == ADAPTER_SOURCE:
-            yield (*at, "name"), f"{ADAPTER_SOURCE!r} is kept for what training makes; choose another"
-        if s.kind is SourceKind.ADAPTER:
-            yield (*at, "kind"), "adapters come from `training`; use causal"
-        elif s.kind is not SourceKind.FAKE and not s.model:
-            yield (*at, "model"), f"{s.name} has none; add `model:` with a folder or a hub name"
-        if s.max_document_tokens < 1:
-            yield (*at, "max_document_tokens"), "must be 1 or more"
+            yield ("sources", i, "name"), f"two are named {s.name!r}; rename one"
+        for at, what in source_problems(s):
+            yield ("sources", i, *at), what
 
 
 def _candidate_problems(rule: CandidateRule) -> Iterator[Problem]:
@@ -218,7 +183,15 @@ def _absolute(experiment: Experiment, folder: Path) -> Experiment:
         if isinstance(prompt := overrides.get("prompt"), str):
             overrides["prompt"] = path(prompt)
         training = replace(training, base=path(training.base), recipe=path(training.recipe), overrides=overrides)
-    sources = tuple(replace(s, model=path(s.model), prompt=path(s.prompt)) for s in experiment.sources)
+    sources = tuple(
+        replace(
+            s,
+            model=s.model if s.kind is SourceKind.CHAT_API else path(s.model),
+            prompt=path(s.prompt),
+            encoder=path(s.encoder),
+        )
+        for s in experiment.sources
+    )
     return replace(experiment, codebook=path(experiment.codebook), sources=sources, training=training)
 
 

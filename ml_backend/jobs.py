@@ -43,7 +43,7 @@ def prelabel_chunk(project_id: int, task_ids: list[int], scope: str) -> int:
     reviewing = Scope(scope) is Scope.REVIEW
     try:
         pairs, problems = documents_of(list(client.tasks(project_id, task_ids)), project.experiment.text)
-        made = plan.propose(redis, [d for _, d in pairs], lambda active: pool.source(project, active))
+        made = plan.propose(redis, [d for _, d in pairs], lambda active: pool.source(project.codebook, active))
         push(client, plan, pairs, made, Scope(scope))
     except Exception as error:  # the job's edge: whatever it is, the count must come out
         if reviewing:
@@ -65,5 +65,5 @@ def propose_tasks(project_id: int, task_ids: list[int]) -> int:
     project = load_project(settings.home, project_id)
     plan = Plan.of(project)
     pairs, _ = documents_of(list(client.tasks(project_id, task_ids)), project.experiment.text)
-    plan.propose(redis, [d for _, d in pairs], lambda active: pool.source(project, active))
+    plan.propose(redis, [d for _, d in pairs], lambda active: pool.source(project.codebook, active))
     return len(pairs)

@@ -8,6 +8,7 @@ tail. The three parts are tokenized apart, so that scoring and training see the 
 from __future__ import annotations
 
 import hashlib
+import re
 import traceback
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,7 @@ from label_configs.errors import CodebookError, ConfigError
 
 TEMPLATES = Path(__file__).parent / "prompt_templates"
 MARK = "\ue000document\ue000"  # private-use characters: no chat template and no codebook holds them
+EXAMPLE_BLOCK = re.compile(r"{%-?\s*block\s+example\b")
 PLAIN_CUE = "\nLabel:"
 
 
@@ -35,6 +37,11 @@ def prompt_version(name: str) -> str:
     if not name.endswith(".j2"):
         return name
     return f"{Path(name).stem}-{hashlib.sha256(_read(name).encode()).hexdigest()[:8]}"
+
+
+def shows_examples(name: str) -> bool:
+    """Whether a prompt shows verified examples: its template has a block ``example``."""
+    return EXAMPLE_BLOCK.search(_read(name)) is not None
 
 
 def _read(name: str) -> str:

@@ -22,6 +22,7 @@ from rq.exceptions import DuplicateJobError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
+from label_configs import wire
 from label_configs.errors import QueueError, reason
 from label_configs.records import Document, Proposal, ScoredLabel
 from ml_backend.settings import Settings
@@ -146,8 +147,7 @@ def put_proposals(redis: Redis, fingerprint: str, pairs: Iterable[tuple[Document
             key = PROPOSALS_KEY.format(fingerprint=fingerprint, digest=document.digest)
             value = {
                 "labels": [[s.label, s.probability] for s in proposal.labels],
-                "tokens": proposal.tokens,
-                "seconds": round(proposal.seconds, 6),
+                **wire.cost_to_json(proposal),
             }
             pipe.hset(key, f"{proposal.source}\n{proposal.version}", json.dumps(value, separators=(",", ":")))
             pipe.expire(key, PROPOSAL_TTL)
@@ -172,7 +172,7 @@ def get_proposals(
             if value is not None:
                 data = json.loads(value)
                 labels = tuple(ScoredLabel(label, p) for label, p in data["labels"])
-                kept[name] = Proposal(document.id, name, version, labels, data["tokens"], data["seconds"])
+                kept[name] = Proposal(document.id, name, version, labels, **wire.cost_from_json(data))
         found.append(kept)
     return found
 

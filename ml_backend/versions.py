@@ -4,58 +4,103 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
-from pathlib import PurePath
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePath
 
+from label_configs.codebook import Codebook
 from label_configs.errors import AdapterError
-from ml_backend.adapters import Adapter
-from ml_backend.experiment import ADAPTER_SOURCE, Project, SourceConfig, SourceKind
-from ml_backend.prompts import prompt_version
+from ml_backend.adapters import Adapter, store_of
+from ml_backend.experiment import Project
+from ml_backend.prompts import prompt_version, shows_examples
+from ml_backend.snapshot import latest_snapshot
+from ml_backend.source_config import ADAPTER_SOURCE, Calibration, SourceConfig, SourceKind, Weights
 
 
 @dataclass(frozen=True, slots=True)
 class ActiveSource:
-    """A source that proposes now, with its version; ``adapter_id`` is None for a base model."""
+    """A source that proposes now, with its version.
+
+    ``adapter_id`` is None for a base model; ``snapshot`` is the file of the verified examples that the source works
+    with (a probe is fitted on them, a few-shot prompt shows some), None where it needs none.
+    """
 
     config: SourceConfig
     version: str
     adapter_id: str | None = None
+    snapshot: Path | None = None
 
 
 def active_sources(project: Project, adapter: Adapter | None) -> tuple[ActiveSource, ...]:
     """The project's sources in their order, and after them its current adapter, if there is one.
 
-    The adapter's manifest says with which base and prompt it proposes: those that it was trained with. Raises
-    AdapterError when it was trained for another codebook.
+    A source that needs verified examples takes part once the project has a snapshot of enough of them. Raises
+    AdapterError when an adapter is missing or was trained for another codebook.
     """
-    found = [ActiveSource(config, source_version(config, None)) for config in project.experiment.sources]
+    found = []
+    for config in project.experiment.sources:
+        if config.adapter is not None:
+            named = store_of(project.home).described(config.adapter)
+            found.append(adapter_source(named, project.codebook, config))
+        elif not learns(config):
+            found.append(ActiveSource(config, source_version(config, None)))
+        elif (snapshot := latest_snapshot(project.folder)) is not None:
+            found.append(ActiveSource(config, source_version(config, None, snapshot.stem), snapshot=snapshot))
     if adapter is not None:
-        manifest = adapter.manifest
-        if lacking := {"base", "prompt", "max_document_tokens", "codebook"} - manifest.keys():
-            raise AdapterError(f"adapter {adapter.id}: its manifest lacks {', '.join(sorted(lacking))}; roll it back")
-        if manifest["codebook"] != project.codebook.fingerprint:
-            raise AdapterError(
-                f"adapter {adapter.id}: was trained for another codebook than project {project.id} has now; "
-                "roll it back with `winnow adapters rollback` or restore the codebook"
-            )
-        config = SourceConfig(
-            ADAPTER_SOURCE, SourceKind.ADAPTER, manifest["base"], manifest["prompt"], manifest["max_document_tokens"]
-        )
-        found.append(ActiveSource(config, source_version(config, adapter.id), adapter.id))
+        found.append(adapter_source(adapter, project.codebook, SourceConfig(ADAPTER_SOURCE, SourceKind.ADAPTER)))
     return tuple(found)
 
 
-def source_version(config: SourceConfig, adapter_id: str | None) -> str:
+def adapter_source(adapter: Adapter, codebook: Codebook, config: SourceConfig) -> ActiveSource:
+    """An adapter as a source: its manifest says with which base, prompt and length it proposes, those of its training.
+
+    Raises AdapterError when it was trained for another codebook.
+    """
+    manifest = adapter.manifest
+    if lacking := {"base", "prompt", "max_document_tokens", "codebook"} - manifest.keys():
+        raise AdapterError(f"adapter {adapter.id}: its manifest lacks {', '.join(sorted(lacking))}; roll it back")
+    if manifest["codebook"] != codebook.fingerprint:
+        raise AdapterError(
+            f"adapter {adapter.id}: was trained for another codebook than {codebook.name} as it is now; roll it back "
+            "with `winnow adapters rollback`, or restore the codebook"
+        )
+    config = replace(
+        config,
+        model=manifest["base"],
+        prompt=manifest["prompt"],
+        max_document_tokens=manifest["max_document_tokens"],
+        temperature=manifest.get("temperature") or config.temperature,
+    )
+    return ActiveSource(config, source_version(config, adapter.id), adapter.id)
+
+
+def learns(config: SourceConfig) -> bool:
+    """Whether a source needs verified examples to propose."""
+    asks = config.kind in (SourceKind.CAUSAL, SourceKind.CHAT_API)
+    return config.kind is SourceKind.PROBE or (asks and shows_examples(config.prompt))
+
+
+def source_version(config: SourceConfig, adapter_id: str | None, snapshot: str = "") -> str:
     """``model/prompt@adapter-id``; the prompt's place says how a source without a prompt works.
 
-    Names all that the proposals depend on: a hub name stands in full, a folder by its name and a digest of its path,
-    and where documents are cut at another length than by default, the prompt says so.
+    Names all that the proposals depend on: a hub name stands in full, a folder by its name and a digest of its path;
+    what differs from the defaults follows the prompt, and so does the digest of the examples that it works with.
     """
-    causal = config.kind in (SourceKind.CAUSAL, SourceKind.ADAPTER)
-    way = prompt_version(config.prompt) if causal else config.kind.value
+    asks = config.kind in (SourceKind.CAUSAL, SourceKind.ADAPTER, SourceKind.CHAT_API)
+    way = [prompt_version(config.prompt) if asks else config.kind.value]
     if config.max_document_tokens != SourceConfig.max_document_tokens:
-        way += f"-{config.max_document_tokens}"
-    return f"{_model_version(config)}/{way}@{adapter_id or 'base'}"
+        way.append(str(config.max_document_tokens))
+    if config.weights is not Weights.AUTO:
+        way.append(config.weights.value)
+    if config.calibration is not Calibration.NONE:
+        way.append(config.calibration.value)
+    if config.temperature != 1:
+        way.append(f"t{config.temperature:g}")
+    if snapshot:
+        chosen = [] if config.kind is SourceKind.PROBE else [f"{config.shots}{config.examples.value}", config.encoder]
+        way.append(hashlib.sha256("\0".join([snapshot, *chosen]).encode()).hexdigest()[:8])
+    if config.kind is SourceKind.CHAT_API:
+        way.append("api")
+    return f"{_model_version(config)}/{'-'.join(way)}@{adapter_id or 'base'}"
 
 
 def _model_version(config: SourceConfig) -> str:

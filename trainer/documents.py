@@ -16,8 +16,8 @@ import click
 
 from label_configs.errors import ConfigError, WinnowError
 from label_configs.strictyaml import read_text
+from ml_backend.atomic import write_atomically
 from ml_backend.settings import Settings
-from trainer.atomic import write_atomically
 from trainer.cli import cli
 
 

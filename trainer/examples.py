@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 from label_configs.codes import LEVEL_MARK, Kind
-from label_configs.errors import TrainingError
 from label_configs.records import Decision, Document, VerifiedExample
-from trainer.atomic import write_atomically
-
-_FIELD_TYPES: dict[str, type | tuple[type, ...]] = {
-    "document_id": str,
-    "text": str,
-    "labels": list,
-    "coders": list,
-    "holdout": bool,
-    "task_id": (int, type(None)),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,30 +95,6 @@ def without_leaks(examples: Iterable[VerifiedExample]) -> list[VerifiedExample]:
     return [example for example in examples if example.holdout or example.document_id not in leaked]
 
 
-def examples_digest(examples: Iterable[VerifiedExample]) -> str:
-    """16 hexadecimal digits naming what is learned from and judged on: ids, texts, labels, holdout; in any order."""
-    rows = sorted([example.document_id, example.text, sorted(example.labels), example.holdout] for example in examples)
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
-
-
-def write_examples(path: Path, examples: Iterable[VerifiedExample]) -> None:
-    """Write a snapshot, one JSON object per line, atomically. Raises TrainingError when it cannot be written."""
-    lines = [json.dumps(asdict(example), ensure_ascii=False) for example in examples]
-    write_atomically(path, "".join(f"{line}\n" for line in lines))
-
-
-def read_examples(path: Path) -> list[VerifiedExample]:
-    """What ``write_examples`` wrote. Raises TrainingError naming file and line."""
-    try:
-        # Not splitlines(): texts may hold U+2028 and its like, which JSON leaves as they are.
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except OSError as error:
-        raise TrainingError(f"{path}: cannot be read ({error.strerror}); start the round again") from error
-    except UnicodeDecodeError as error:
-        raise TrainingError(f"{path}: not UTF-8 at byte {error.start}; start the round again") from error
-    return [_example(f"{path}:{number}", line) for number, line in enumerate(lines, start=1) if line or number > 1]
-
-
 def _votes(decisions: Sequence[Decision], kind: Kind) -> list[Decision]:
     """The decisions that count: verified, ground truth before others, the last of each coder."""
     usable = [
@@ -165,16 +127,3 @@ def _question(label: str, kind: Kind) -> str:
 
 def _normalised(text: str) -> str:
     return " ".join(text.casefold().split())
-
-
-def _example(where: str, line: str) -> VerifiedExample:
-    try:
-        data: dict[str, Any] = json.loads(line)
-    except ValueError as error:
-        raise TrainingError(f"{where}: not JSON ({error}); start the round again") from error
-    if not isinstance(data, dict) or set(data) != set(_FIELD_TYPES):
-        raise TrainingError(f"{where}: must be an object with {', '.join(_FIELD_TYPES)}; start the round again")
-    for name, expected in _FIELD_TYPES.items():
-        if not isinstance(data[name], expected):
-            raise TrainingError(f"{where}: {name} is {data[name]!r:.40}, of a wrong type; start the round again")
-    return VerifiedExample(**{**data, "labels": tuple(data["labels"]), "coders": tuple(data["coders"])})

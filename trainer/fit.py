@@ -25,16 +25,16 @@ from label_configs.codebook import load_codebook
 from label_configs.errors import TrainingError, WinnowError, reason
 from label_configs.records import Proposal, VerifiedExample
 from ml_backend.adapters import AdapterStore
+from ml_backend.atomic import write_atomically
 from ml_backend.causal_model import CausalModel, load_adapter
 from ml_backend.devices import device_facts, set_threads
 from ml_backend.prompts import Prompt
 from ml_backend.scoring import CausalScorer, trie_of
+from ml_backend.snapshot import read_examples
 from ml_backend.sources.base import ranked
-from trainer.atomic import write_atomically
 from trainer.base_model import load_trainable, resolved
 from trainer.collate import SequenceDataset, collate, sequences
 from trainer.evaluation.report import chosen_labels
-from trainer.examples import read_examples
 from trainer.loss import SharedPrefixLoss, WholePromptLoss
 from trainer.recipe import LoraRecipe, Precision, recipe_with
 

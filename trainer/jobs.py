@@ -20,12 +20,13 @@ from label_configs.codebook import dump_codebook
 from label_configs.errors import TrainingError, WinnowError
 from label_configs.records import VerifiedExample
 from ml_backend import adapters, queue
+from ml_backend.atomic import write_atomically
 from ml_backend.experiment import Project, Training, load_project
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.prelabel import enqueue_prelabel
 from ml_backend.settings import Settings, load_settings
-from trainer.atomic import write_atomically
-from trainer.examples import examples_digest, leaks, without_leaks, write_examples
+from ml_backend.snapshot import examples_digest, write_examples
+from trainer.examples import leaks, without_leaks
 from trainer.gate import GateVerdict, Verdict, judge
 from trainer.recipe import LoraRecipe, load_recipe, recipe_with
 from trainer.rounds import RoundRecord, RoundState, list_rounds, round_id, rounds_folder, save_round

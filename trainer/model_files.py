@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from label_configs.errors import ModelError, reason
-from ml_backend.experiment import Experiment, SourceKind
+from ml_backend.experiment import Experiment
+from ml_backend.source_config import SourceKind
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from label_configs.errors import ConfigError, TrainingError
-from trainer.atomic import write_atomically
+from ml_backend.atomic import write_atomically
 
 RECORD_FILE = "round.json"
 

@@ -2,6 +2,7 @@
 
 from label_configs.forms import TEXT_NAME
 from label_configs.wire.reading import decisions, document, proposals
+from label_configs.wire.shown import cost_from_json, cost_to_json
 from label_configs.wire.validating import validate_prediction
 from label_configs.wire.writing import (
     JsonObject,
@@ -17,6 +18,8 @@ __all__ = [
     "JsonObject",
     "candidate_choices",
     "coder_result",
+    "cost_from_json",
+    "cost_to_json",
     "decisions",
     "document",
     "proposals",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from label_configs.errors import WireError
@@ -57,8 +58,7 @@ def proposal_to_json(proposal: Proposal) -> dict[str, Any]:
         "source": proposal.source,
         "version": proposal.version,
         "labels": [[scored.label, scored.probability] for scored in proposal.labels],
-        "tokens": proposal.tokens,
-        "seconds": proposal.seconds,
+        **cost_to_json(proposal),
     }
 
 
@@ -70,10 +70,28 @@ def proposal_from_json(record: Any) -> Proposal:
             str(record["source"]),
             str(record["version"]),
             tuple(ScoredLabel(str(label), float(probability)) for label, probability in record["labels"]),
-            int(record["tokens"]),
-            float(record["seconds"]),
+            **cost_from_json(record),
         )
     except (ValueError, TypeError, KeyError) as problem:
         raise WireError(
             f"result meta.{PROPOSAL_KEY}: is not a proposal ({type(problem).__name__}); delete this prediction"
         ) from problem
+
+
+def cost_to_json(proposal: Proposal) -> dict[str, Any]:
+    """What a proposal cost, as JSON: ``tokens`` and ``seconds``, and what else is not zero."""
+    cost: dict[str, Any] = {"tokens": proposal.tokens, "seconds": round(proposal.seconds, 6)}
+    rest = {"output_tokens": proposal.output_tokens, "truncated": proposal.truncated, "price": proposal.price}
+    return cost | {name: value for name, value in rest.items() if value or (name == "price" and value is not None)}
+
+
+def cost_from_json(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a proposal that ``cost_to_json`` wrote. Raises KeyError, TypeError or ValueError."""
+    price = record.get("price")
+    return {
+        "tokens": int(record["tokens"]),
+        "seconds": float(record["seconds"]),
+        "output_tokens": int(record.get("output_tokens", 0)),
+        "truncated": int(record.get("truncated", 0)),
+        "price": None if price is None else float(price),
+    }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from label_configs.codebook import Codebook
 from ml_backend.adapters import AdapterStore
 from ml_backend.causal_model import CausalModel
 from ml_backend.devices import DeviceFacts
-from ml_backend.experiment import Project, SourceConfig, SourceKind
 from ml_backend.prompts import Prompt
+from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.sources.base import Source
 from ml_backend.sources.causal import CausalSource
 from ml_backend.sources.fake import FakeSource
@@ -29,19 +30,19 @@ class SourcePool:
         self._sources: dict[Key, Source] = {}
         self._adapters: dict[Key, ActiveSource] = {}  # the one used last at the end
 
-    def source(self, project: Project, active: ActiveSource) -> Source:
+    def source(self, codebook: Codebook, active: ActiveSource) -> Source:
         """The source ready to propose. Raises ModelError or AdapterError when it cannot be loaded."""
-        key = (project.codebook.fingerprint, active.config.name, active.version)
+        key = (codebook.fingerprint, active.config.name, active.version)
         if key not in self._sources:
-            self._sources[key] = self._build(project, active)
+            self._sources[key] = self._build(codebook, active)
         if active.adapter_id:
             self._adapters.pop(key, None)
             self._adapters[key] = active
             self._make_room()
         return self._sources[key]
 
-    def _build(self, project: Project, active: ActiveSource) -> Source:
-        config, codebook = active.config, project.codebook
+    def _build(self, codebook: Codebook, active: ActiveSource) -> Source:
+        config = active.config
         if config.kind is SourceKind.FAKE:
             return FakeSource(config.name, active.version, codebook)
         if config.kind is SourceKind.SIMILARITY:

@@ -15,11 +15,12 @@ from label_configs.codebook import Codebook
 from label_configs.forms import ReviewForm
 from label_configs.records import Decision, Document
 from label_configs.render import render_label_config
-from ml_backend.experiment import Experiment, Project, Review, SourceConfig, SourceKind, register
+from ml_backend.experiment import Experiment, Project, Review, register
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.prelabel import Scope, documents_of, push
 from ml_backend.proposing import Plan
 from ml_backend.settings import Settings
+from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.sources.fake import FakeSource
 from trainer.demo.label_studio import LabelStudioServer
 from trainer.verified import read_project

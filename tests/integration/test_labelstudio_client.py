@@ -23,12 +23,13 @@ from label_configs.records import Candidate, CandidateSet, Document, Proposal, P
 from label_configs.render import render_label_config
 from ml_backend import jobs, queue
 from ml_backend.app import create_app
-from ml_backend.experiment import Experiment, Project, Review, SourceConfig, SourceKind, register
+from ml_backend.experiment import Experiment, Project, Review, register
 from ml_backend.labelstudio import WEBHOOK_ACTIONS, LabelStudioClient
 from ml_backend.prelabel import Scope, enqueue_prelabel, finish, push
 from ml_backend.proposing import Plan
 from ml_backend.set_up import connect, set_up_project
 from ml_backend.settings import Settings, with_secrets
+from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.sources.fake import FakeSource
 from trainer.demo import label_studio as servers
 from trainer.demo.label_studio import LabelStudioServer

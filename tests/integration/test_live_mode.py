@@ -12,11 +12,12 @@ from label_configs.codebook import load_codebook
 from label_configs.forms import ReviewForm
 from label_configs.records import Document
 from ml_backend import queue
-from ml_backend.experiment import Experiment, Review, SourceConfig, SourceKind
+from ml_backend.experiment import Experiment, Review
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.predicting import PROPOSE_JOB
 from ml_backend.proposing import Plan
 from ml_backend.set_up import set_up_project
+from ml_backend.source_config import SourceConfig, SourceKind
 from tests.integration.conftest import Running
 from tests.integration.running import process_named, until
 from trainer.demo.label_studio import LabelStudioServer

@@ -24,11 +24,12 @@ from ml_backend.experiment import load_experiment
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.proposing import Plan
 from ml_backend.set_up import set_up_project
+from ml_backend.snapshot import read_examples
 from tests.integration.conftest import Running
 from tests.integration.running import process_named, until
 from trainer.demo.coder import ScriptedCoder
 from trainer.demo.label_studio import LabelStudioServer
-from trainer.examples import is_holdout, read_examples
+from trainer.examples import is_holdout
 from trainer.rounds import RoundRecord, RoundState, list_rounds, rounds_folder
 from trainer.up import environment
 from trainer.work import Work, evaluate_project

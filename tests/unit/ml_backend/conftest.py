@@ -12,8 +12,9 @@ from redis import Redis
 from label_configs.codebook import Code, Codebook, Kind
 from ml_backend import queue
 from ml_backend.devices import DeviceFacts
-from ml_backend.experiment import Experiment, Project, SourceConfig, SourceKind, register
+from ml_backend.experiment import Experiment, Project, register
 from ml_backend.settings import Settings, with_secrets
+from ml_backend.source_config import SourceConfig, SourceKind
 
 CPU = DeviceFacts("cpu", "cpu", 1 << 30, False)
 

@@ -9,14 +9,8 @@ import pytest
 from label_configs.codebook import Codebook
 from label_configs.errors import ConfigError, EnvironmentFault
 from label_configs.forms import ReviewForm
-from ml_backend.experiment import (
-    Experiment,
-    SourceKind,
-    load_experiment,
-    load_project,
-    register,
-    registered,
-)
+from ml_backend.experiment import Experiment, load_experiment, load_project, register, registered
+from ml_backend.source_config import SourceKind
 
 BOOK = """\
 name: small
@@ -138,7 +132,10 @@ def test_a_home_that_cannot_be_written_is_told(tmp_path: Path, codebook: Codeboo
         (SOURCES + "  - {name: '', kind: fake}\n", [":5: sources.1.name: '' is no name"]),
         (SOURCES + '  - {name: "a\\nb", kind: fake}\n', [":5: sources.1.name: 'a\\nb' is no name"]),
         (SOURCES + "  - {name: adapter, kind: fake}\n", ["'adapter' is kept for what training makes"]),
-        (SOURCES + "  - {name: a, kind: adapter, model: x}\n", ["sources.1.kind: adapters come from `training`"]),
+        (
+            SOURCES + "  - {name: a, kind: adapter, model: x}\n",
+            ["sources.1.adapter: a names none; add `adapter:` with an id"],
+        ),
         (SOURCES + "  - {name: a, kind: causal}\n", [":5: sources.1.model: a has none; add `model:`"]),
         (
             SOURCES + "  - {name: a, kind: fake, max_document_tokens: 0}\n",

@@ -11,8 +11,9 @@ from redis import Redis
 from label_configs.errors import AdapterError
 from label_configs.records import Document, Proposal
 from ml_backend import adapters
-from ml_backend.experiment import Experiment, Project, SourceConfig, SourceKind, register
+from ml_backend.experiment import Experiment, Project, register
 from ml_backend.proposing import Plan
+from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.sources.fake import FakeSource
 from ml_backend.versions import ActiveSource
 

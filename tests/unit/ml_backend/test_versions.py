@@ -10,7 +10,8 @@ import pytest
 from label_configs.errors import AdapterError
 from label_configs.forms import ReviewForm
 from ml_backend.adapters import Adapter
-from ml_backend.experiment import CandidateRule, Project, Review, SourceConfig, SourceKind
+from ml_backend.experiment import CandidateRule, Project, Review
+from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.versions import active_sources, review_version, source_version
 
 CAUSAL = SourceConfig("zero", SourceKind.CAUSAL, "/models/smollm2", "zero_shot")

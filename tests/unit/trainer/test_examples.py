@@ -10,16 +10,14 @@ from hypothesis import strategies as st
 from label_configs.codebook import Kind
 from label_configs.errors import TrainingError
 from label_configs.records import Decision, Document, VerifiedExample
+from ml_backend.snapshot import examples_digest, read_examples, write_examples
 from trainer.examples import (
     Leak,
     consensus,
-    examples_digest,
     is_holdout,
     leaks,
-    read_examples,
     verified_examples,
     without_leaks,
-    write_examples,
 )
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)

@@ -24,8 +24,8 @@ from ml_backend.causal_model import CausalModel
 from ml_backend.devices import DeviceFacts, device_facts
 from ml_backend.prompts import Prompt
 from ml_backend.scoring import CausalScorer
+from ml_backend.snapshot import write_examples
 from trainer.base_model import load_trainable, resolved
-from trainer.examples import write_examples
 from trainer.fit import main, predictions, run, train
 from trainer.recipe import LoraRecipe, Optimizer, Precision, Quantization, load_recipe, shipped_recipes
 

@@ -11,7 +11,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from label_configs.errors import ModelError
-from ml_backend.experiment import Experiment, SourceConfig, SourceKind, Training
+from ml_backend.experiment import Experiment, Training
+from ml_backend.source_config import SourceConfig, SourceKind
 from trainer.model_files import check_model, check_models, models_of
 
 

@@ -15,7 +15,8 @@ from label_configs.records import Document
 from ml_backend import adapters
 from ml_backend.adapters import Adapter, store_of
 from ml_backend.devices import DeviceFacts
-from ml_backend.experiment import Project, SourceConfig, SourceKind
+from ml_backend.experiment import Project
+from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.sources import pool as pools
 from ml_backend.sources.pool import SourcePool
 from ml_backend.versions import ActiveSource, active_sources, source_version
@@ -68,10 +69,10 @@ def test_base_and_adapters_share_one_model_and_answer_for_themselves(
         return load(model, facts)
 
     monkeypatch.setattr(pools, "CausalModel", counted)
-    first = pool.source(project, base).propose(DOCUMENTS)
+    first = pool.source(project.codebook, base).propose(DOCUMENTS)
     tuned = of_adapter(project, publish(project, tiny_llama, 1))
-    with_adapter = pool.source(project, tuned).propose(DOCUMENTS)
-    assert [p.labels for p in pool.source(project, base).propose(DOCUMENTS)] == [p.labels for p in first]
+    with_adapter = pool.source(project.codebook, tuned).propose(DOCUMENTS)
+    assert [p.labels for p in pool.source(project.codebook, base).propose(DOCUMENTS)] == [p.labels for p in first]
     assert [p.labels for p in with_adapter] != [p.labels for p in first]
     assert {p.version for p in with_adapter} == {tuned.version}
     assert [p.source for p in with_adapter] == ["adapter", "adapter"]
@@ -86,13 +87,13 @@ def test_adapters_make_room_for_newer_ones(
 ) -> None:
     monkeypatch.setattr(pools, "ADAPTERS_KEPT", 2)
     tuned = [of_adapter(project, publish(project, tiny_llama, seed)) for seed in (1, 2, 3)]
-    first = [p.labels for p in pool.source(project, tuned[0]).propose(DOCUMENTS)]
+    first = [p.labels for p in pool.source(project.codebook, tuned[0]).propose(DOCUMENTS)]
     for active in tuned[1:]:
-        pool.source(project, active).propose(DOCUMENTS)
+        pool.source(project.codebook, active).propose(DOCUMENTS)
     model = pool._models[str(tiny_llama)]
     assert model._peft is not None
     assert sorted(model._peft.peft_config) == sorted(str(a.adapter_id) for a in tuned[1:])
-    again = pool.source(project, tuned[0]).propose(DOCUMENTS)
+    again = pool.source(project.codebook, tuned[0]).propose(DOCUMENTS)
     assert [p.labels for p in again] == first
     assert tuned[1].adapter_id not in model._peft.peft_config
 
@@ -103,9 +104,9 @@ def test_damaged_and_missing_parts_are_told(
     adapter = publish(project, tiny_llama, 1)
     (adapter.folder / adapters.FILES[1]).write_bytes(b"damaged")
     with pytest.raises(AdapterError, match="damaged"):
-        pool.source(project, of_adapter(project, adapter))
+        pool.source(project.codebook, of_adapter(project, adapter))
     for kind in (SourceKind.CAUSAL, SourceKind.SIMILARITY):
         absent = SourceConfig("a", kind, str(tiny_llama / "absent"))
         with pytest.raises(ModelError, match="cannot be loaded"):
-            pool.source(project, ActiveSource(absent, "v"))
-    assert pool.source(project, base) is pool.source(project, base)
+            pool.source(project.codebook, ActiveSource(absent, "v"))
+    assert pool.source(project.codebook, base) is pool.source(project.codebook, base)

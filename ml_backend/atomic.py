@@ -1,4 +1,4 @@
-"""A file that is either there in full or not there: what trainer's records of rounds and data are written with."""
+"""A file that is either there in full or not there: what records and data are written with."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 import tempfile
 from pathlib import Path
 
-from label_configs.errors import TrainingError
+from label_configs.errors import EnvironmentFault
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8 to ``path``, making its folders; a crash leaves the old file or the new one, not a part.
 
     The text goes to a temporary file beside ``path`` that is synced to disk and renamed over it; the folder is synced
-    last, so that the rename itself outlives a power cut. Raises TrainingError when the folder cannot be written to.
+    last, so that the rename itself outlives a power cut. Raises EnvironmentFault when the folder cannot be written to.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,5 +42,5 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _cannot_write(path: Path, error: OSError) -> TrainingError:
-    return TrainingError(f"{path}: cannot be written ({error.strerror}); check the folder's rights and free space")
+def _cannot_write(path: Path, error: OSError) -> EnvironmentFault:
+    return EnvironmentFault(f"{path}: cannot be written ({error.strerror}); check the folder's rights and free space")
