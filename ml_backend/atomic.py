@@ -4,38 +4,50 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from label_configs.errors import EnvironmentFault
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
     """Write ``text`` as UTF-8 to ``path``, making its folders; a crash leaves the old file or the new one, not a part.
 
-    The text goes to a temporary file beside ``path`` that is synced to disk and renamed over it; the folder is synced
-    last, so that the rename itself outlives a power cut. Raises EnvironmentFault when the folder cannot be written to.
+    Raises EnvironmentFault when the folder cannot be written to.
+    """
+    with replacing(path, mode=mode) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+@contextmanager
+def replacing(path: Path, folder: Path | None = None, *, mode: int = 0o644) -> Iterator[Path]:
+    """A temporary file to write to; when the block ends it is the file ``path``, when the block fails it is gone.
+
+    It lies beside ``path``, or in ``folder`` on the same disk. It is synced and renamed over ``path``; the folder is
+    synced last, so that the rename itself outlives a power cut. Raises EnvironmentFault when it cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        descriptor, name = tempfile.mkstemp(dir=folder or path.parent, prefix=f".{path.name}.")
+        os.close(descriptor)
     except OSError as error:
         raise _cannot_write(path, error) from error
+    temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes files that only their owner reads; these are no secrets, and other processes read them.
-        os.chmod(temporary, 0o644)
+        yield temporary
+        _sync(temporary)
+        temporary.chmod(mode)  # mkstemp makes files that only their owner reads; most are for other processes too
         os.replace(temporary, path)
-        _sync_folder(path.parent)
+        _sync(path.parent)
     except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
         raise _cannot_write(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -2,48 +2,81 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging as transformers_logging
 
 from label_configs.errors import AdapterError, ModelError, reason
 from ml_backend.devices import DeviceFacts
+from ml_backend.layout import Layout, over_prefix, prefix_cache, to_device
+from ml_backend.logits import logits_of
+from ml_backend.source_config import Weights
+from ml_backend.token_tree import TokenTree
 
 log = logging.getLogger(__name__)
 transformers_logging.disable_progress_bar()
 
 # What transformers, safetensors and torch raise for files that are missing, damaged or of another shape.
+# Of ``sharing_error``, by rounding; kernels for quantised weights round by the batch's shape.
+TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.2}
+QUANTISED_TOLERANCE = 0.2
 LOADING_ERRORS = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)
 
 
 class CausalModel:
     """Base model, tokenizer and the adapters loaded so far.
 
-    ``model`` is a folder or a hub name. Raises ModelError when the files are missing or do not load.
+    ``model`` is a folder or a hub name. Raises ModelError when the files are missing or do not load, or when
+    ``weights`` cannot be had on this machine.
     """
 
-    def __init__(self, model: str, facts: DeviceFacts) -> None:
+    def __init__(self, model: str, facts: DeviceFacts, weights: Weights = Weights.AUTO) -> None:
         self.name = model
         self.facts = facts
+        dtype, bits = held_as(weights, facts)
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(model)
-            loaded: Any = AutoModelForCausalLM.from_pretrained(model, dtype=facts.dtype, use_safetensors=True)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                model,
+                dtype=dtype,
+                use_safetensors=True,
+                quantization_config=bits,
+                device_map=facts.kind if bits else None,
+            )
         except LOADING_ERRORS as error:
             raise ModelError(
                 f"model {model}: cannot be loaded ({reason(error)}); give a folder with config, tokenizer and "
                 "safetensors files, or a hub name this machine can reach"
             ) from None
-        self.base: Any = loaded.to(facts.kind).eval()
+        self.base: Any = (loaded if bits else loaded.to(facts.kind)).eval()
+        self._quantised = bits is not None
         self._peft: PeftModel | None = None
-        log.info("loaded model %s on %s as %s", model, facts.kind, facts.dtype_name)
+        log.info("loaded model %s on %s as %s", model, facts.kind, weights.value if bits else dtype)
+
+    @cached_property
+    def shares_prefix(self) -> bool:
+        """Whether the model gives the same logits with a shared prefix and a tree of continuations as without.
+
+        Measured once on a few tokens: a model with recurrent layers, or one that reads masks in its own way, does not.
+        """
+        with self.using(None) as model:
+            difference = sharing_error(model)
+        tolerated = QUANTISED_TOLERANCE if self._quantised else TOLERANCE[self.base.dtype]
+        if difference > tolerated:
+            log.warning("model %s: cannot share a prompt's beginning (logits differ by %.2g); whole prompts are read",
+                        self.name, difference)  # fmt: skip
+            return False
+        return True
 
     @contextmanager
     def using(self, adapter_id: str | None, folder: Path | None = None) -> Iterator[Any]:
@@ -92,6 +125,58 @@ class CausalModel:
         else:
             self._peft.unload()
             self._peft = None
+
+
+def held_as(weights: Weights, facts: DeviceFacts) -> tuple[torch.dtype, BitsAndBytesConfig | None]:
+    """The floating point of the weights and activations, and how bitsandbytes holds the weights, if it does.
+
+    Raises ModelError where this machine cannot.
+    """
+    if weights in (Weights.INT8, Weights.NF4):
+        if importlib.util.find_spec("bitsandbytes") is None:
+            raise ModelError(
+                f"weights {weights.value} need bitsandbytes; pip install bitsandbytes, or use weights: auto"
+            )
+        if weights is Weights.INT8:
+            return facts.dtype, BitsAndBytesConfig(load_in_8bit=True)
+        nf4 = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=facts.dtype,
+        )
+        return facts.dtype, nf4
+    if weights is Weights.FLOAT16 and facts.kind == "cpu":
+        raise ModelError("weights float16 need a GPU; use bfloat16 or auto")
+    if weights is Weights.AUTO:
+        return facts.dtype, None
+    named = {Weights.FLOAT32: torch.float32, Weights.BFLOAT16: torch.bfloat16, Weights.FLOAT16: torch.float16}
+    return named[weights], None
+
+
+@torch.inference_mode()
+def sharing_error(model: Any) -> float:
+    """Largest difference of logits, in units of their spread, between reading whole prompts and sharing their parts."""
+    tokens = torch.arange(3, 17).remainder(model.config.get_text_config().vocab_size).tolist()
+    prefix, document, paths = tokens[:6], tokens[6:10], [tuple(tokens[10:13]), (tokens[10], tokens[13])]
+    tree = TokenTree.build(paths)
+    try:
+        cache = prefix_cache(model.base_model, torch.tensor([prefix], device=model.device))
+        layout = to_device(Layout.of([document, document[:2]], [tree, tree], len(prefix)), model.device)
+        hidden = over_prefix(model.base_model, cache, layout)
+    except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        log.info("sharing a prefix fails: %s", reason(error))  # what a model raises that knows no such masks or caches
+        return float("inf")
+    worst, spread = 0.0, 0.0
+    for row, read in enumerate((document, document[:2])):
+        for path in paths:
+            whole = model(input_ids=torch.tensor([[*prefix, *read, *path]], device=model.device), use_cache=False)
+            expected = whole.logits[0, -1].float()
+            at = layout.width + tree.nodes[path]
+            found = logits_of(model, hidden[row, at], range(len(expected)))
+            worst = max(worst, float((found - expected).abs().max()))
+            spread = max(spread, float(expected.std()))
+    return worst / spread if spread else worst
 
 
 @contextmanager

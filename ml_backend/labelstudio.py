@@ -206,11 +206,16 @@ class LabelStudioClient:
         with self._errors(f"reading project {project_id}"):
             return int(self._sdk.projects.get(project_id).num_tasks_with_annotations or 0)
 
-    def export(self, project_id: int) -> list[JsonObject]:
-        """All tasks with annotations (skips, drafts, results) and predictions, by a snapshot that is deleted again."""
+    def export(self, project_id: int, *, annotated_only: bool = False) -> list[JsonObject]:
+        """All tasks with annotations (skips, drafts, results) and predictions, by a snapshot that is deleted again.
+
+        ``annotated_only``: those with an annotation that is no skip. They may be few among very many.
+        """
+        chosen = {"annotated": "only"} if annotated_only else {}
         with self._errors(f"exporting project {project_id}"):
             snapshot = self._sdk.projects.exports.create(
                 project_id,
+                task_filter_options=chosen,
                 annotation_filter_options={"usual": True, "skipped": True, "ground_truth": True},
                 serialization_options={"predictions": {"only_id": False}, "drafts": {"only_id": False}},
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from redis import Redis
@@ -10,8 +10,8 @@ from redis import Redis
 from label_configs.records import CandidateSet, Document, Proposal
 from ml_backend import adapters, queue
 from ml_backend.candidates import candidate_set
+from ml_backend.classifying import ClassifySpec, Pool, propose_missing
 from ml_backend.experiment import Project
-from ml_backend.sources.base import Source
 from ml_backend.versions import ActiveSource, active_sources, review_version
 
 
@@ -25,10 +25,13 @@ class Plan:
 
     @classmethod
     def of(cls, project: Project) -> Plan:
-        """The plan in force: it changes when an adapter is promoted or rolled back, or the experiment is edited."""
+        """The plan in force: it changes when an adapter is promoted or rolled back, or the experiment is edited.
+
+        It also changes when the verified examples that sources learn from have outgrown those they learned from before.
+        """
         current = adapters.current(project.folder)
         adapter = adapters.store_of(project.home).described(current) if current else None
-        sources = active_sources(project, adapter)
+        sources = active_sources(project, adapter, pushed=True)
         return cls(project, sources, review_version(project, sources))
 
     @property
@@ -46,18 +49,6 @@ class Plan:
         names = [name for name, _ in self.names]
         return [[row[n] for n in names] if len(row) == len(names) else None for row in kept]
 
-    def propose(
-        self, redis: Redis, documents: Sequence[Document], source_of: Callable[[ActiveSource], Source]
-    ) -> list[list[Proposal]]:
+    def propose(self, redis: Redis, documents: Sequence[Document], pool: Pool) -> list[list[Proposal]]:
         """Proposals of all sources for each document; what was proposed before is not computed again."""
-        fingerprint = self.project.codebook.fingerprint
-        rows = queue.get_proposals(redis, fingerprint, documents, self.names)
-        for active in self.sources:
-            name = active.config.name
-            missing = [i for i, row in enumerate(rows) if name not in row]
-            if missing:
-                made = source_of(active).propose([documents[i] for i in missing])
-                queue.put_proposals(redis, fingerprint, ((documents[i], p) for i, p in zip(missing, made, strict=True)))
-                for i, proposal in zip(missing, made, strict=True):
-                    rows[i][name] = proposal
-        return [[row[name] for name, _ in self.names] for row in rows]
+        return propose_missing(redis, pool, ClassifySpec(self.project.codebook, self.sources), documents)

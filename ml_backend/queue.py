@@ -260,6 +260,14 @@ class Lock:
                 self._lock.release()
 
 
+def pushing(redis: Redis, project_id: int) -> bool:
+    """Whether jobs that push predictions of the project's tasks are queued or running."""
+    with redis_errors():
+        line = queue(redis, PROPOSE)
+        ids = [*line.get_job_ids(), *line.started_job_registry.get_job_ids()]
+    return any(job_id.startswith(f"prelabel-{project_id}-") for job_id in ids)
+
+
 # What the fine-tuning round of a project is doing.
 ROUND_KEY = "winnow:round:{project}"
 

@@ -9,10 +9,11 @@ import os
 import secrets
 import tempfile
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from label_configs.errors import ConfigError, EnvironmentFault
 
@@ -53,6 +54,15 @@ class Settings(BaseSettings):
     webhook_token: SecretStr | None = Field(
         default=None, description="Bearer token of the webhook; without it, generated like the password"
     )
+    api_token: SecretStr | None = Field(
+        default=None,
+        description="Bearer token of /classify, for programs; without it, they send user name and password",
+    )
+    exchange: str | None = Field(
+        default=None,
+        description="Where documents and results of /classify and of `--workers` lie until they are fetched: a folder "
+        "or an fsspec URL that all processes reach; without it, `exchange` in the home folder",
+    )
     web_workers: int = Field(default=2, ge=1, description="Number of web processes")
     predict_deadline_seconds: float = Field(
         default=60, gt=0, lt=100, description="Seconds that /predict waits for models; Label Studio gives up after 100"
@@ -63,6 +73,12 @@ class Settings(BaseSettings):
     chunk_documents: int = Field(default=16, ge=1, description="Documents in one job of a propose worker")
     threads: int | None = Field(
         default=None, ge=1, description="CPU threads of a model; without it, as many as there are cores"
+    )
+    api_keys: Annotated[dict[str, SecretStr], NoDecode] = Field(
+        default={}, description='Keys of chat APIs by the names that `api.key` gives them: `{"openai": "sk-..."}`'
+    )
+    base_model: str | None = Field(
+        default=None, description="Model that `winnow train --examples` trains when --base is not given"
     )
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
 
@@ -87,6 +103,17 @@ class Settings(BaseSettings):
             raise ValueError("is no log level; use DEBUG, INFO, WARNING or ERROR")
         return value.upper()
 
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _are_keys(cls, value: object) -> object:
+        try:
+            keys = json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            keys = None
+        if not (isinstance(keys, dict) and all(k and isinstance(k, str | SecretStr) for k in keys.values())):
+            raise ValueError("""is no JSON object of texts; write {"name": "key"}""") from None
+        return keys
+
     @property
     def backend_url(self) -> str:
         """Address under which Label Studio reaches the web process."""
@@ -97,6 +124,13 @@ class Settings(BaseSettings):
     def logs_folder(self) -> Path:
         """Folder of the log files."""
         return self.home / "logs"
+
+    @property
+    def exchange_url(self) -> str:
+        """Folder or URL where documents and results lie between processes."""
+        if self.exchange is None:
+            return str(self.home.resolve() / "exchange")
+        return self.exchange if "://" in self.exchange else str(Path(self.exchange).expanduser().resolve())
 
     @property
     def socket_path(self) -> Path:

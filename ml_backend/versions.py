@@ -11,9 +11,9 @@ from label_configs.codebook import Codebook
 from label_configs.errors import AdapterError
 from ml_backend.adapters import Adapter, store_of
 from ml_backend.experiment import Project
-from ml_backend.prompts import prompt_version, shows_examples
-from ml_backend.snapshot import latest_snapshot
+from ml_backend.snapshot import latest_snapshot, pushed_snapshot
 from ml_backend.source_config import ADAPTER_SOURCE, Calibration, SourceConfig, SourceKind, Weights
+from ml_backend.templates import prompt_version, shows_examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +30,22 @@ class ActiveSource:
     snapshot: Path | None = None
 
 
-def active_sources(project: Project, adapter: Adapter | None) -> tuple[ActiveSource, ...]:
+def active_sources(project: Project, adapter: Adapter | None, *, pushed: bool = False) -> tuple[ActiveSource, ...]:
     """The project's sources in their order, and after them its current adapter, if there is one.
 
-    A source that needs verified examples takes part once the project has a snapshot of enough of them. Raises
+    A source that needs verified examples takes part once the project has a snapshot of enough of them: it works with
+    the one published last, or with ``pushed`` with the one that Label Studio's tasks are proposed with. Raises
     AdapterError when an adapter is missing or was trained for another codebook.
     """
     found = []
+    snapshot_of = pushed_snapshot if pushed else latest_snapshot
     for config in project.experiment.sources:
         if config.adapter is not None:
             named = store_of(project.home).described(config.adapter)
             found.append(adapter_source(named, project.codebook, config))
         elif not learns(config):
             found.append(ActiveSource(config, source_version(config, None)))
-        elif (snapshot := latest_snapshot(project.folder)) is not None:
+        elif (snapshot := snapshot_of(project.folder)) is not None:
             found.append(ActiveSource(config, source_version(config, None, snapshot.stem), snapshot=snapshot))
     if adapter is not None:
         found.append(adapter_source(adapter, project.codebook, SourceConfig(ADAPTER_SOURCE, SourceKind.ADAPTER)))

@@ -11,6 +11,7 @@ from rq import SimpleWorker
 from rq.serializers import JSONSerializer
 
 from ml_backend import queue
+from ml_backend.heartbeat import Heartbeat
 from ml_backend.settings import Settings
 
 
@@ -19,5 +20,5 @@ def run_propose_worker(settings: Settings, *, burst: bool = False) -> None:
     redis = queue.connect(settings)
     worker = SimpleWorker([queue.queue(redis, queue.PROPOSE)], connection=redis, serializer=JSONSerializer)
     worker.log_job_description = False
-    with queue.redis_errors():
+    with queue.redis_errors(), Heartbeat(queue.connect(settings), worker.name):
         worker.work(burst=burst, logging_level=logging.getLevelName(logging.WARNING))

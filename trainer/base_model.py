@@ -71,7 +71,9 @@ def load_trainable(base: str, recipe: LoraRecipe, facts: DeviceFacts) -> tuple[A
             base, dtype=weights_dtype(recipe, facts), use_safetensors=True, quantization_config=bits
         )
     except LOADING_ERRORS as error:
-        raise ModelError(f"model {base}: cannot be loaded ({reason(error)}); check `training.base`") from None
+        raise ModelError(
+            f"model {base}: cannot be loaded ({reason(error)}); check `training.base`, or --base"
+        ) from None
     if bits is None:
         model = model.to(facts.kind)
     else:

@@ -12,35 +12,19 @@ from typing import NoReturn
 
 import click
 from rich.console import Console
-from rich.logging import RichHandler
 
 from label_configs.errors import EnvironmentFault, WinnowError
-from ml_backend.settings import Settings, load_settings, with_secrets
+from ml_backend.settings import with_secrets
+from trainer.bulk.commands import ENCODING, classify, codebook
+from trainer.logs import settings_and_log
 from trainer.python_version import check_python
+from trainer.serve_adapter_command import adapters_serve
+from trainer.train_command import train
 
 log = logging.getLogger(__name__)
 console = Console()
 
 PROJECT = click.option("--project", "project_id", type=int, required=True, help="Label Studio's project id.")
-
-
-def _log(settings: Settings) -> None:
-    """Log to standard error: for a person where there is a terminal, plain lines in a log file."""
-    handler: logging.Handler
-    if sys.stderr.isatty():
-        handler = RichHandler(console=Console(stderr=True), show_path=False)
-        logging.basicConfig(level=settings.log_level, handlers=[handler], format="%(message)s", force=True)
-    else:
-        form = "%(asctime)s %(levelname)s %(name)s %(message)s"
-        logging.basicConfig(level=settings.log_level, format=form, force=True)
-    for name in ("httpx", "httpcore", "rq.worker", "werkzeug"):  # one line for each request tells nobody anything
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def _settings() -> Settings:
-    settings = load_settings()
-    _log(settings)
-    return settings
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -69,7 +53,7 @@ def up() -> None:
     from ml_backend.labelstudio import LabelStudioClient
     from trainer.up import Installation, check_port
 
-    settings = _settings()
+    settings = settings_and_log()
     LabelStudioClient(settings)  # without a token the workers could do nothing
     check_port(settings.host, settings.port)
     with Installation(with_secrets(settings)) as installation:
@@ -88,7 +72,7 @@ def serve() -> None:
     """
     from trainer.serving import run_web
 
-    run_web(_settings())
+    run_web(settings_and_log())
 
 
 @cli.command()
@@ -101,7 +85,7 @@ def worker(kind: str, burst: bool) -> None:
     Example:
       winnow worker propose
     """
-    settings = _settings()
+    settings = settings_and_log()
     if kind == "propose":
         from ml_backend.worker import run_propose_worker
 
@@ -138,7 +122,7 @@ def init(config: Path, project_id: int | None, title: str, replace_label_config:
     from trainer.model_files import check_models, models_of
     from trainer.up import local_url, web_answers
 
-    settings = _settings()
+    settings = settings_and_log()
     experiment, codebook = load_experiment(config)
     check_models(models_of(experiment), config.parent)  # what cannot be is said now, not by a worker's log
     if experiment.training:
@@ -160,9 +144,12 @@ def init(config: Path, project_id: int | None, title: str, replace_label_config:
 @PROJECT
 @click.option("--id-column", default="id", show_default=True, help="Column or key of a document's identifier.")
 @click.option("--text-column", default="text", show_default=True, help="Column or key of its text.")
+@ENCODING
 @click.option("--prelabel/--no-prelabel", default=True, show_default=True, help="Have codes proposed at once.")
-def import_(file: Path, project_id: int, id_column: str, text_column: str, prelabel: bool) -> None:
-    """Import the documents in FILE (.csv, .tsv, .json, .jsonl) as tasks; documents already there are left out.
+def import_(
+    file: Path, project_id: int, id_column: str, text_column: str, encoding: str | None, prelabel: bool
+) -> None:
+    """Import the documents in FILE (.csv, .tsv, .json, .jsonl, .parquet) as tasks; those already there are left out.
 
     \b
     Example:
@@ -171,8 +158,8 @@ def import_(file: Path, project_id: int, id_column: str, text_column: str, prela
     from ml_backend.files import read_documents
     from trainer.work import Work
 
-    settings = _settings()
-    documents = read_documents(file, id_column=id_column, text_column=text_column)
+    settings = settings_and_log()
+    documents = read_documents(file, id_column=id_column, text_column=text_column, encoding=encoding)
     work = Work.open(settings, project_id)
     imported, known = work.import_documents(documents)
     console.print(f"Imported {imported} documents into project {project_id}; {known} were there already.")
@@ -193,22 +180,10 @@ def prelabel(project_id: int) -> None:
     """
     from trainer.work import Work
 
-    Work.open(_settings(), project_id).prelabel(console)
+    Work.open(settings_and_log(), project_id).prelabel(console)
 
 
-@cli.command()
-@PROJECT
-@click.option("--wait/--no-wait", default=True, show_default=True, help="Show progress until the round has ended.")
-def train(project_id: int, wait: bool) -> None:
-    """Start a fine-tuning round by hand, whatever the thresholds say.
-
-    \b
-    Example:
-      winnow train --project 3
-    """
-    from trainer.work import Work
-
-    Work.open(_settings(), project_id).train(console, wait=wait)
+cli.add_command(train)
 
 
 @cli.group()
@@ -232,7 +207,7 @@ def adapters_list(project_id: int) -> None:
     """
     from trainer.work import adapter_table
 
-    console.print(adapter_table(_settings(), project_id))
+    console.print(adapter_table(settings_and_log(), project_id))
 
 
 @adapters.command(name="show")
@@ -246,7 +221,7 @@ def adapters_show(adapter_id: str) -> None:
     """
     from ml_backend.adapters import store_of
 
-    click.echo(json.dumps(dict(store_of(_settings().home).get(adapter_id).manifest), indent=2))
+    click.echo(json.dumps(dict(store_of(settings_and_log().home).get(adapter_id).manifest), indent=2))
 
 
 @adapters.command(name="promote")
@@ -261,7 +236,7 @@ def adapters_promote(adapter_id: str, project_id: int) -> None:
     """
     from trainer.work import Work
 
-    Work.open(_settings(), project_id).promote(adapter_id)
+    Work.open(settings_and_log(), project_id).promote(adapter_id)
     console.print(f"Adapter {adapter_id} is the current one of project {project_id}.")
 
 
@@ -276,8 +251,11 @@ def adapters_rollback(project_id: int) -> None:
     """
     from trainer.work import Work
 
-    now = Work.open(_settings(), project_id).roll_back()
+    now = Work.open(settings_and_log(), project_id).roll_back()
     console.print(f"Project {project_id} is back at {'adapter ' + now if now else 'its base sources'}.")
+
+
+adapters.add_command(adapters_serve)
 
 
 @cli.command()
@@ -290,14 +268,14 @@ def evaluate(project_id: int, as_json: bool) -> None:
     Example:
       winnow evaluate --project 3
     """
-    from trainer.evaluation.report import table
+    from trainer.evaluation.tables import tables
     from trainer.work import evaluate_project
 
-    evaluation = evaluate_project(_settings(), project_id)
+    evaluation = evaluate_project(settings_and_log(), project_id)
     if as_json:
         click.echo(json.dumps(evaluation.as_json(), indent=2))
     else:
-        console.print(table(evaluation))
+        console.print(tables(evaluation))
 
 
 @cli.command()
@@ -336,8 +314,12 @@ def demo(folder: Path, executable: Path, oneshot: bool) -> None:
     """
     from trainer.demo.walk import run_demo
 
-    _settings()
+    settings_and_log()
     run_demo(console, folder, executable, oneshot=oneshot)
+
+
+cli.add_command(classify)
+cli.add_command(codebook)
 
 
 def _fail(message: str) -> NoReturn:

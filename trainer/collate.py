@@ -1,7 +1,7 @@
 """Verified examples -> batches for shared-prefix training.
 
-The prompt's prefix is the same for every document, so a batch holds only what differs: the document's suffix and the
-tokens of its label's word. The model computes the prefix once per batch (see fit.py).
+The prompt's prefix is the same for every document, so a batch holds only what differs: the document, and after it, as a
+tree (see ``ml_backend.token_tree``), each question with its right answer.
 """
 
 from __future__ import annotations
@@ -11,47 +11,64 @@ from dataclasses import dataclass
 
 import torch
 
+from label_configs.codebook import Kind
 from label_configs.records import VerifiedExample
+from ml_backend.layout import Layout
 from ml_backend.prompts import Prompt
-from ml_backend.scoring import LabelTrie
+from ml_backend.questions import true_answers
+from ml_backend.token_tree import Path, TokenTree
+
+IGNORED = -100  # the target of a place where nothing is learned, by torch's convention
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sequenced:
-    """One training sequence: the tokens of the suffix, and after them those of the label."""
+    """One document: its tokens, and the question-and-answer paths after it, each learned from ``start`` on."""
 
-    suffix: tuple[int, ...]
-    label: tuple[int, ...]
-
-
-def sequences(examples: Sequence[VerifiedExample], prompt: Prompt, trie: LabelTrie) -> list[Sequenced]:
-    """One sequence for each label of each example; a document without labels gives none."""
-    index = {key: i for i, key in enumerate(prompt.codebook.label_keys)}
-    return [
-        Sequenced(tuple(prompt.suffix_ids(example.text)[0]), trie.sequences[index[label]])
-        for example in examples
-        for label in example.labels
-    ]
+    document: tuple[int, ...]
+    paths: tuple[tuple[Path, int], ...]
 
 
-def collate(rows: Sequence[Sequenced]) -> dict[str, torch.Tensor]:
-    """Right-padded tensors.
+def sequences(examples: Sequence[VerifiedExample], prompt: Prompt) -> list[Sequenced]:
+    """One sequence for each example; an example without a label, where exactly one must hold, gives none."""
+    rows = []
+    for example in examples:
+        if prompt.codebook.kind is Kind.EXCLUSIVE and len(example.labels) != 1:
+            continue
+        right = true_answers(prompt.codebook, prompt.questions, example.labels)
+        paths = tuple(
+            (tail + trie.sequences[answer], len(tail))
+            for tail, trie, answer in zip(prompt.tails, prompt.tries, right, strict=True)
+        )
+        rows.append(Sequenced(tuple(prompt.document_ids(example.text)[0]), paths))
+    return rows
 
-    ``input_ids`` and ``mask`` are ``[batch, tokens]``: suffix and label, its last token left out, since nothing follows
-    it. ``targets`` ``[batch, tokens]`` holds at each position the label's token that comes next, -100 where none is
-    learned.
-    """
-    width = max(len(r.suffix) + len(r.label) - 1 for r in rows)
-    input_ids = torch.zeros(len(rows), width, dtype=torch.long)
-    mask = torch.zeros(len(rows), width, dtype=torch.long)
-    targets = torch.full((len(rows), width), -100, dtype=torch.long)
-    for i, row in enumerate(rows):
-        ids = (*row.suffix, *row.label[:-1])
-        input_ids[i, : len(ids)] = torch.tensor(ids)
-        mask[i, : len(ids)] = 1
-        start = len(row.suffix) - 1
-        targets[i, start : start + len(row.label)] = torch.tensor(row.label)
-    return {"input_ids": input_ids, "mask": mask, "targets": targets}
+
+@dataclass(frozen=True)
+class Collator:
+    """Makes batches of sequences over a prefix of ``prefix`` tokens."""
+
+    prefix: int
+
+    def __call__(self, rows: Sequence[Sequenced]) -> dict[str, torch.Tensor]:
+        """``input_ids``, ``positions`` and ``targets`` [batch, tokens], ``allowed`` [batch, tokens, prefix + tokens].
+
+        ``targets`` holds at each place the answer's token that comes next, -100 where none is learned. An answer's
+        last token is no input, since nothing follows it.
+        """
+        trees = [TokenTree.build(path[:-1] for path, _ in row.paths) for row in rows]
+        layout = Layout.of([row.document for row in rows], trees, self.prefix)
+        targets = torch.full_like(layout.ids, IGNORED)
+        for i, (row, tree) in enumerate(zip(rows, trees, strict=True)):
+            for path, start in row.paths:
+                for length in range(start, len(path)):
+                    targets[i, layout.width + tree.nodes[path[:length]]] = path[length]
+        return {
+            "input_ids": layout.ids,
+            "positions": layout.positions,
+            "allowed": layout.allowed,
+            "targets": targets,
+        }
 
 
 class SequenceDataset(torch.utils.data.Dataset[Sequenced]):

@@ -230,7 +230,7 @@ def check_prompts(experiment: Experiment, codebook: Codebook) -> str:
         names.append(recipe_of(experiment.training).prompt)
     names = list(dict.fromkeys(names))
     for name in names:
-        Prompt(name, codebook, _Characters()).suffix_ids("")
+        _ = Prompt(name, codebook, _Characters()).tails
     return ", ".join(Path(name).stem for name in names)
 
 

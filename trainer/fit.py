@@ -21,20 +21,19 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from label_configs.codebook import load_codebook
+from label_configs.codebook import Codebook, load_codebook
 from label_configs.errors import TrainingError, WinnowError, reason
-from label_configs.records import Proposal, VerifiedExample
+from label_configs.records import Proposal, VerifiedExample, chosen_labels
 from ml_backend.adapters import AdapterStore
 from ml_backend.atomic import write_atomically
 from ml_backend.causal_model import CausalModel, load_adapter
 from ml_backend.devices import device_facts, set_threads
 from ml_backend.prompts import Prompt
-from ml_backend.scoring import CausalScorer, trie_of
+from ml_backend.scoring import CausalScorer
 from ml_backend.snapshot import read_examples
 from ml_backend.sources.base import ranked
 from trainer.base_model import load_trainable, resolved
-from trainer.collate import SequenceDataset, collate, sequences
-from trainer.evaluation.report import chosen_labels
+from trainer.collate import Collator, SequenceDataset, sequences
 from trainer.loss import SharedPrefixLoss, WholePromptLoss
 from trainer.recipe import LoraRecipe, Precision, recipe_with
 
@@ -99,7 +98,7 @@ def train(
 
     Raises TrainingError when loss or weights are no longer finite.
     """
-    rows = sequences(examples, prompt, trie_of(prompt))
+    rows = sequences(examples, prompt)
     arguments = TrainingArguments(
         output_dir=str(folder / "trainer"),
         per_device_train_batch_size=recipe.micro_batch_size,
@@ -128,7 +127,7 @@ def train(
         model=loss(model, prompt.prefix_ids),
         args=arguments,
         train_dataset=SequenceDataset(rows),
-        data_collator=collate,
+        data_collator=Collator(len(prompt.prefix_ids)),
         callbacks=[Progress(emit)],
     )
     trainer.remove_callback(PrinterCallback)
@@ -140,48 +139,64 @@ def train(
     return float(losses[-1])
 
 
+def probabilities(model: Any, prompt: Prompt, examples: Sequence[VerifiedExample], budget: int) -> list[list[float]]:
+    """What ``model`` gives each of the codebook's labels, in its order, for each example."""
+    scored = CausalScorer(model, prompt, token_budget=budget).score([e.text for e in examples])
+    return [s.probabilities.tolist() for s in scored]
+
+
+def chosen(codebook: Codebook, rows: Sequence[Sequence[float]]) -> list[tuple[str, ...]]:
+    """The labels that each row of probabilities stands for."""
+    return [chosen_labels(Proposal("", "", "", ranked(codebook, row)), kind=codebook.kind) for row in rows]
+
+
 def predictions(model: Any, prompt: Prompt, examples: Sequence[VerifiedExample], budget: int) -> list[tuple[str, ...]]:
     """The labels that ``model`` chooses for each example, in order."""
-    codebook = prompt.codebook
-    scored = CausalScorer(model, prompt, token_budget=budget).score([e.text for e in examples])
-    return [
-        chosen_labels(Proposal(e.document_id, "", "", ranked(codebook, s.probabilities.tolist())), kind=codebook.kind)
-        for e, s in zip(examples, scored, strict=True)
-    ]
+    return chosen(prompt.codebook, probabilities(model, prompt, examples, budget))
 
 
 def judge_holdout(
     model: Any, prompt: Prompt, holdout: Sequence[VerifiedExample], plan: FitPlan, budget: int
-) -> dict[str, list[list[str]]]:
+) -> dict[str, list[list[float]]]:
     """What the new adapter, and what it would replace, say of the holdout: the current adapter, else the base alone.
 
-    The current adapter is asked as it proposes: over the base and with the prompt that its manifest names.
+    Probabilities ``[documents, labels]``. The current adapter is asked as it proposes: over the base and with the
+    prompt that its manifest names.
     """
     model.eval()
     base = model.get_base_model()
-    new = predictions(base, prompt, holdout, budget)
+    new = probabilities(base, prompt, holdout, budget)
     if plan.current is None or plan.current_folder is None:
         with model.disable_adapter():
-            current = predictions(base, prompt, holdout, budget)
+            current = probabilities(base, prompt, holdout, budget)
     else:
         current = _ask_current(model, prompt, holdout, plan.base, plan.current_folder, budget)
-    return {"new": [list(p) for p in new], "current": [list(p) for p in current]}
+    return {"new": new, "current": current}
 
 
 def _ask_current(
     model: Any, prompt: Prompt, holdout: Sequence[VerifiedExample], base: str, folder: Path, budget: int
-) -> list[tuple[str, ...]]:
+) -> list[list[float]]:
     adapter = AdapterStore(folder.parent).described(folder.name)
     way, length = adapter.manifest["prompt"], adapter.manifest["max_document_tokens"]
     if adapter.manifest["base"] == base:
         load_adapter(model, adapter.id, folder, base)
         model.set_adapter(adapter.id)
-        return predictions(
+        return probabilities(
             model.get_base_model(), Prompt(way, prompt.codebook, prompt.tokenizer, length), holdout, budget
         )
     other = CausalModel(adapter.manifest["base"], device_facts())
     with other.using(adapter.id, folder) as asked:
-        return predictions(asked, Prompt(way, prompt.codebook, other.tokenizer, length), holdout, budget)
+        return probabilities(asked, Prompt(way, prompt.codebook, other.tokenizer, length), holdout, budget)
+
+
+def save_adapter(model: Any, folder: Path) -> None:
+    """Write the adapter; the same weights give the same bytes, and so the same adapter id."""
+    model.save_pretrained(str(folder), save_embedding_layers=False)  # else it asks the model hub
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["target_modules"] = sorted(config["target_modules"])  # peft writes a set, in any order
+    write_atomically(path, json.dumps(config, indent=2, sort_keys=True))
 
 
 def run(folder: Path, emit: Emit) -> None:
@@ -202,14 +217,16 @@ def run(folder: Path, emit: Emit) -> None:
     started = time.monotonic()
     loss = train(model, prompt, training, recipe, folder, emit)
     seconds = time.monotonic() - started
-    model.save_pretrained(str(folder / "adapter"), save_embedding_layers=False)  # else it asks the model hub
+    save_adapter(model, folder / "adapter")
     emit({"stage": "judge", "holdout": len(holdout)})
+    judged = judge_holdout(model, prompt, holdout, plan, facts.token_budget)
     outcome = {
         "loss": loss,
         "training_seconds": round(seconds, 1),
         "device": facts.name,
         "precision": recipe.precision.value,
-        "predictions": judge_holdout(model, prompt, holdout, plan, facts.token_budget),
+        "predictions": {who: [list(labels) for labels in chosen(codebook, rows)] for who, rows in judged.items()},
+        "probabilities": judged,
     }
     write_atomically(folder / "outcome.json", json.dumps(outcome))
     emit({"stage": "done"})

@@ -1,6 +1,7 @@
 """The scheduler: counts verified documents from Label Studio itself and starts the rounds that are due.
 
-Webhooks only wake it. One process at a time holds it, by a lock in Redis.
+At every reconciliation it also has the sources that learn by verified examples learn from the newest ones. Webhooks
+only wake it. One process at a time holds it, by a lock in Redis.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ml_backend import queue
 from ml_backend.experiment import Project, load_project, registered
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.settings import Settings
+from trainer.refit import Refitting
 from trainer.rounds import RoundState, due, last_verified, list_rounds, rounds_folder
 from trainer.verified import read_project
 
@@ -63,6 +65,7 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
     redis = queue.connect(settings)
     client = LabelStudioClient(settings)
     lock = queue.Lock(redis, "scheduler", LOCK_SECONDS)
+    refitting = Refitting(redis, client, chunk=settings.chunk_documents)
     next_look = 0.0
     changed: set[int] = set()
     try:
@@ -75,20 +78,28 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
                 log.warning("%s; trying again in %.0f s", error, WAIT_SECONDS)
                 stop.wait(WAIT_SECONDS)
                 continue
+            for project_id in changed:
+                refitting.forget(project_id)
+            everyone: set[int] = set()
             if time.monotonic() >= next_look:
-                changed |= set(registered(settings.home))
+                everyone = set(registered(settings.home))
                 next_look = time.monotonic() + settings.reconcile_seconds
-            for project_id in sorted(changed):
-                _look(settings, redis, client, project_id)
+            for project_id in sorted(changed | everyone):
+                _look(settings, redis, client, project_id, refitting if project_id in everyone else None)
             changed.clear()
     finally:
         lock.release()
 
 
-def _look(settings: Settings, redis: Redis, client: LabelStudioClient, project_id: int) -> None:
+def _look(
+    settings: Settings, redis: Redis, client: LabelStudioClient, project_id: int, refitting: Refitting | None
+) -> None:
     """Reconcile one project; one that cannot be read does not hinder the others, and is looked at again."""
     try:
-        reconcile(redis, client, load_project(settings.home, project_id))
+        project = load_project(settings.home, project_id)
+        reconcile(redis, client, project)
+        if refitting is not None:
+            refitting.look(project)
     except LabelStudioError as error:
         log.warning("project %s: %s", project_id, error)
     except WinnowError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import queue as events
@@ -205,6 +206,8 @@ def environment(settings: Settings) -> dict[str, str]:
     values = os.environ.copy()
     for name in Settings.model_fields:
         value = getattr(settings, name)
+        if name == "api_keys":
+            value = json.dumps({key: secret.get_secret_value() for key, secret in value.items()})
         if value is not None:
             values[f"WINNOW_{name.upper()}"] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     return values

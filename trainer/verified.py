@@ -23,9 +23,12 @@ class Reading:
     examples: Sequence[VerifiedExample]
 
 
-def read_project(client: LabelStudioClient, project: Project) -> Reading:
-    """Export the project and read it. Raises LabelStudioError or WireError."""
-    tasks = client.export(project.id)
+def read_project(client: LabelStudioClient, project: Project, *, annotated_only: bool = False) -> Reading:
+    """Export the project and read it, or its annotated tasks only: what is verified is the same.
+
+    Raises LabelStudioError or WireError.
+    """
+    tasks = client.export(project.id, annotated_only=annotated_only)
     text_key = project.experiment.text
     pairs, _ = documents_of(tasks, text_key)
     decisions: list[Decision] = []

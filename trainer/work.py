@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from redis import Redis
 from rich.console import Console
@@ -25,6 +24,7 @@ from ml_backend.versions import active_sources
 from trainer.evaluation.report import Evaluation, evaluate
 from trainer.jobs import refresh
 from trainer.rounds import RoundRecord, RoundState, list_rounds, rounds_folder
+from trainer.training_bar import TrainingBar
 from trainer.verified import Reading, read_project
 
 IMPORT_BATCH = 1000  # tasks in one request
@@ -108,17 +108,13 @@ class Work:
         def look() -> bool:
             if on_look:
                 on_look()
-            progress = queue.round_progress(self.redis, self.project.id)
-            bar.update(task, **_shown(progress))
+            bar.update(queue.round_progress(self.redis, self.project.id))
             return not queue.round_at_hand(self.redis, self.project.id)
 
-        stage, left = TextColumn("{task.description}"), TextColumn("{task.fields[left]}")
-        columns = (stage, BarColumn(), MofNCompleteColumn(), left, TimeElapsedColumn())
-        with Progress(*columns, console=console) as bar:
-            task = bar.add_task("queued", total=None, left="")
+        with TrainingBar(console) as bar:
             Retrying(retry=retry_if_result(lambda ended: not ended), wait=wait_fixed(LOOK_SECONDS))(look)
             record = self.ended_round()
-            bar.update(task, description=record.state.value, completed=bar.tasks[task].total, left="")
+            bar.end(record.state.value)
         return record
 
     def ended_round(self) -> RoundRecord:
@@ -146,16 +142,6 @@ class Work:
         return now
 
 
-def _shown(progress: dict[str, Any]) -> dict[str, Any]:
-    stage = str(progress.get("stage", "train" if "step" in progress else "queued"))
-    shown: dict[str, Any] = {"description": stage}
-    if "step" in progress:
-        shown |= {"completed": progress["step"], "total": progress["steps"]}
-    if "seconds_left" in progress:
-        shown["left"] = f"{progress['seconds_left']:.0f} s left"
-    return shown
-
-
 def evaluate_project(settings: Settings, project_id: int) -> Evaluation:
     """Measure the project's sources, in their present versions, on its verified holdout."""
     project = load_project(settings.home, project_id)
@@ -164,9 +150,10 @@ def evaluate_project(settings: Settings, project_id: int) -> Evaluation:
 
 def evaluate_reading(project: Project, reading: Reading) -> Evaluation:
     """Measure the project's sources, in their present versions, on what was read of it."""
+    plan = Plan.of(project)
     return evaluate(
-        reading.examples, reading.proposals, reading.decisions,
-        labels=project.codebook.label_keys, kind=project.codebook.kind, versions=dict(Plan.of(project).names),
+        reading.examples, reading.proposals, reading.decisions, codebook=project.codebook,
+        versions=dict(plan.names), configs={active.config.name: active.config for active in plan.sources},
     )  # fmt: skip
 
 

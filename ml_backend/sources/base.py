@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from label_configs.codebook import Codebook
 from label_configs.records import Document, Proposal, ScoredLabel
@@ -22,6 +22,29 @@ class Source(Protocol):
 
     def propose(self, documents: Sequence[Document]) -> list[Proposal]:
         """One proposal for each document, in order. Raises ModelError when the model cannot be loaded."""
+
+
+@runtime_checkable
+class Sharing(Source, Protocol):
+    """A source that can propose in one pass with others of its kind."""
+
+    def shares_with(self, other: Any) -> bool:
+        """Whether one pass over a document serves both."""
+
+    def propose_with(self, others: Any, documents: Sequence[Document]) -> list[list[Proposal]]:
+        """The proposals of this source and of ``others`` that it shares with: for each source one list."""
+
+
+@runtime_checkable
+class Mending(Source, Protocol):
+    """A source that changes what another one proposes."""
+
+    @property
+    def source(self) -> Source:
+        """The other one."""
+
+    def mended(self, proposals: Sequence[Proposal]) -> list[Proposal]:
+        """Its proposals, however they were made, changed."""
 
 
 def ranked(codebook: Codebook, probabilities: Sequence[float]) -> tuple[ScoredLabel, ...]:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from label_configs.codebook import Codebook
 from label_configs.records import Document, Proposal
-from ml_backend.sources.base import ranked
+from ml_backend.sources.base import Source, ranked
+from ml_backend.versions import ActiveSource
 
 
 class FakeSource:
@@ -28,3 +29,11 @@ class FakeSource:
                 Proposal(document.id, self.name, self.version, ranked(self._codebook, probabilities), len(text.split()))
             )
         return proposals
+
+
+class FakePool:
+    """Fake sources in the place of any."""
+
+    def source(self, codebook: Codebook, active: ActiveSource) -> Source:
+        """A fake one, whatever its kind."""
+        return FakeSource(active.config.name, active.version, codebook)

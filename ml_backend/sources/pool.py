@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import SecretStr
+
 from label_configs.codebook import Codebook
 from ml_backend.adapters import AdapterStore
+from ml_backend.api_keys import api_key
 from ml_backend.causal_model import CausalModel
 from ml_backend.devices import DeviceFacts
-from ml_backend.prompts import Prompt
-from ml_backend.source_config import SourceConfig, SourceKind
+from ml_backend.embeddings import cache_of
+from ml_backend.prompts import Prompt, Shots
+from ml_backend.sentence_encoder import SentenceEncoder
+from ml_backend.shots import Nearest, choose_per_code
+from ml_backend.snapshot import read_examples
+from ml_backend.source_config import Calibration, ExampleChoice, SourceConfig, SourceKind, Weights
 from ml_backend.sources.base import Source
+from ml_backend.sources.calibrated import CalibratedSource
 from ml_backend.sources.causal import CausalSource
+from ml_backend.sources.chat_api import ChatApiSource
 from ml_backend.sources.fake import FakeSource
-from ml_backend.sources.similarity import SentenceEncoder, SimilaritySource
+from ml_backend.sources.probe import ProbeSource
+from ml_backend.sources.similarity import SimilaritySource
+from ml_backend.spending import Ledger
 from ml_backend.versions import ActiveSource
 
 ADAPTERS_KEPT = 4  # the adapters used last; earlier ones make room, so that promotions do not fill the memory
+SNAPSHOTS_KEPT = 2  # of a source that learns: the newest examples, and those that open tasks were proposed with
 
 Key = tuple[str, str, str]
 
@@ -22,23 +38,30 @@ Key = tuple[str, str, str]
 class SourcePool:
     """Builds sources on demand and keeps them; a new adapter version is loaded at its first use, without a restart."""
 
-    def __init__(self, facts: DeviceFacts, store: AdapterStore) -> None:
+    def __init__(
+        self, facts: DeviceFacts, store: AdapterStore, api_keys: Mapping[str, SecretStr] | None = None
+    ) -> None:
         self._facts = facts
         self._store = store
-        self._models: dict[str, CausalModel] = {}
+        self._api_keys = api_keys or {}
+        self._models: dict[tuple[str, Weights], CausalModel] = {}
         self._encoders: dict[str, SentenceEncoder] = {}
         self._sources: dict[Key, Source] = {}
         self._adapters: dict[Key, ActiveSource] = {}  # the one used last at the end
+        self._learned: dict[tuple[str, str, Path], list[Key]] = {}  # of each source that learns, likewise
 
     def source(self, codebook: Codebook, active: ActiveSource) -> Source:
         """The source ready to propose. Raises ModelError or AdapterError when it cannot be loaded."""
         key = (codebook.fingerprint, active.config.name, active.version)
         if key not in self._sources:
-            self._sources[key] = self._build(codebook, active)
+            source, temperature = self._build(codebook, active), active.config.temperature
+            self._sources[key] = CalibratedSource(source, temperature, codebook) if temperature != 1 else source
         if active.adapter_id:
             self._adapters.pop(key, None)
             self._adapters[key] = active
             self._make_room()
+        if active.snapshot:
+            self._forget_earlier(key, active.snapshot.parent)
         return self._sources[key]
 
     def _build(self, codebook: Codebook, active: ActiveSource) -> Source:
@@ -46,21 +69,64 @@ class SourcePool:
         if config.kind is SourceKind.FAKE:
             return FakeSource(config.name, active.version, codebook)
         if config.kind is SourceKind.SIMILARITY:
-            encoder = self._encoders.get(config.model)
-            if encoder is None:
-                encoder = self._encoders[config.model] = SentenceEncoder(config.model, self._facts)
-            return SimilaritySource(config.name, active.version, encoder, codebook, config.max_document_tokens)
+            return SimilaritySource(
+                config.name, active.version, self._encoder(config.model), codebook, config.max_document_tokens
+            )
+        if config.kind is SourceKind.PROBE:
+            assert active.snapshot is not None
+            return ProbeSource(
+                config.name, active.version, self._encoder(config.model), codebook, active.snapshot,
+                config.max_document_tokens,
+            )  # fmt: skip
+        if config.kind is SourceKind.CHAT_API:
+            key = api_key(f"source {config.name}: api.key", config.api, self._api_keys)
+            return ChatApiSource(
+                config, active.version, codebook, self._ledger, key,
+                shots=self._shots(codebook, active),
+            )  # fmt: skip
         model = self._model(config)
-        prompt = Prompt(config.prompt, codebook, model.tokenizer, config.max_document_tokens)
+        shots = self._shots(codebook, active)
+        prompt = Prompt(config.prompt, codebook, model.tokenizer, config.max_document_tokens, shots)
         folder = self._store.get(active.adapter_id).folder if active.adapter_id else None
         return CausalSource(
-            config.name, active.version, model, prompt, adapter_id=active.adapter_id, adapter_folder=folder
-        )
+            config.name, active.version, model, prompt, adapter_id=active.adapter_id, adapter_folder=folder,
+            contextual=config.calibration is Calibration.CONTEXTUAL,
+        )  # fmt: skip
+
+    def _shots(self, codebook: Codebook, active: ActiveSource) -> Shots:
+        """The examples that the source's prompt shows."""
+        if active.snapshot is None:
+            return ()
+        config, examples = active.config, read_examples(active.snapshot)
+        encoder = self._encoder(config.encoder) if config.encoder else None
+        if config.examples is ExampleChoice.NEAREST and encoder is not None:
+            return Nearest(encoder, examples, codebook, config.shots)
+        return choose_per_code(examples, codebook, config.shots, encoder)
+
+    @cached_property
+    def _ledger(self) -> Ledger:
+        return Ledger(self._store.root.parent)
 
     def _model(self, config: SourceConfig) -> CausalModel:
-        if config.model not in self._models:
-            self._models[config.model] = CausalModel(config.model, self._facts)
-        return self._models[config.model]
+        key = (config.model, config.weights)
+        if key not in self._models:
+            self._models[key] = CausalModel(config.model, self._facts, config.weights)
+        return self._models[key]
+
+    def _encoder(self, model: str) -> SentenceEncoder:
+        if model not in self._encoders:
+            self._encoders[model] = SentenceEncoder(model, self._facts, cache_of(self._store.root.parent))
+        return self._encoders[model]
+
+    def _forget_earlier(self, key: Key, folder: Path) -> None:
+        """Drop what a source, of the project whose snapshots lie in ``folder``, learned from earlier examples."""
+        kept = self._learned.setdefault((key[0], key[1], folder), [])
+        if key in kept:
+            kept.remove(key)
+        kept.append(key)
+        for earlier in kept[:-SNAPSHOTS_KEPT]:
+            del self._sources[earlier]
+        del kept[:-SNAPSHOTS_KEPT]
 
     def _make_room(self) -> None:
         while len(self._adapters) > ADAPTERS_KEPT:

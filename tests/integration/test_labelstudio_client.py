@@ -30,7 +30,7 @@ from ml_backend.proposing import Plan
 from ml_backend.set_up import connect, set_up_project
 from ml_backend.settings import Settings, with_secrets
 from ml_backend.source_config import SourceConfig, SourceKind
-from ml_backend.sources.fake import FakeSource
+from ml_backend.sources.fake import FakePool
 from trainer.demo import label_studio as servers
 from trainer.demo.label_studio import LabelStudioServer
 
@@ -257,7 +257,7 @@ def test_a_push_shows_candidates_and_is_not_repeated(
 
     for _ in range(2):  # the second time, nothing is missing
         pairs = [(task, wire.document(task)) for task in client.tasks(project.id, ids)]
-        made = plan.propose(redis, [d for _, d in pairs], lambda a: FakeSource(a.config.name, a.version, CODEBOOK))
+        made = plan.propose(redis, [d for _, d in pairs], FakePool())
         push(client, plan, pairs, made, Scope.REVIEW)
     for task in client.tasks(project.id, ids):
         versions = [p["model_version"] for p in task["predictions"]]

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from label_configs.codebook import load_codebook, shipped_codebooks
+from ml_backend import openapi
 from ml_backend.experiment import load_experiment
 from trainer.recipe import load_recipe, shipped_recipes
 
@@ -32,7 +33,7 @@ ENVIRONMENT_READERS = {
     "ml_backend._wsgi",  # hands a folder to label-studio-ml, which looks for it in the environment of this process
 }
 WITHOUT_TORCH = ("ml_backend.app", "trainer.serving", "trainer.worker", "trainer.jobs", "trainer.scheduler",
-                 "trainer.cli", "trainer.doctor")  # fmt: skip
+                 "trainer.cli", "trainer.doctor", "trainer.offline")  # fmt: skip
 
 
 @cache
@@ -162,6 +163,8 @@ def test_every_shipped_yaml_is_read_by_its_loader() -> None:
     for name in shipped_recipes():
         shipped.remove(ROOT / "trainer" / "recipes" / f"{name}.yaml")
         assert load_recipe(name).digest
+    shipped.remove(openapi.PATH)
+    assert openapi.description()["paths"]
     demo = ROOT / "trainer" / "demo" / "winnow.yaml"
     shipped.remove(demo)
     experiment, codebook = load_experiment(demo)

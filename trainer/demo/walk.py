@@ -32,7 +32,8 @@ from trainer.demo.coder import ScriptedCoder
 from trainer.demo.documents import sample
 from trainer.demo.label_studio import LabelStudioServer
 from trainer.demo.wheels import fetch
-from trainer.evaluation.report import Evaluation, table
+from trainer.evaluation.report import Evaluation
+from trainer.evaluation.tables import tables
 from trainer.rounds import RoundState, list_rounds, rounds_folder
 from trainer.up import Installation
 from trainer.verified import read_project
@@ -232,7 +233,7 @@ def _evaluate(steps: Steps, settings: Settings, project: Project) -> tuple[Evalu
     with steps.step("evaluate", "Evaluation, from an export: every source on the same holdout"):
         reading = read_project(LabelStudioClient(settings), project)
         evaluation = evaluate_reading(project, reading)
-        steps.console.print(table(evaluation))
+        steps.console.print(tables(evaluation))
     return evaluation, len(reading.examples)
 
 

@@ -1,4 +1,4 @@
-"""How good is every source, the adapter among them, and how much work did its candidates save? One table for a team."""
+"""How good is every source, the adapter among them, what does it cost, and how much work did its candidates save?"""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich.table import Table
-
-from label_configs.codes import Kind
-from label_configs.records import CandidateSet, Decision, Proposal, VerifiedExample
+from label_configs.codebook import Codebook
+from label_configs.records import CandidateSet, Decision, Proposal, VerifiedExample, chosen_labels
+from ml_backend.calibration import TemperatureFit, probabilities_of, temperature_fit
+from ml_backend.source_config import SourceConfig, SourceKind
+from trainer.evaluation.costs import Costs, costs_of
 from trainer.evaluation.metrics import Metrics, measure
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """A source in one version. ``covered`` counts the holdout documents that it proposed for; ``metrics`` is over those
-    that every source proposed for."""
+    """A source in one version. ``covered`` counts the holdout documents that it proposed for; ``metrics`` and
+    ``calibration`` are over those that every source proposed for."""
 
     name: str
     version: str
     covered: int
     metrics: Metrics
+    calibration: TemperatureFit
 
     @property
     def n(self) -> int:
@@ -43,6 +45,14 @@ class SourceRow:
     def balanced_accuracy(self) -> float | None:
         """See ``metrics.measure``."""
         return self.metrics.balanced_accuracy
+
+
+@dataclass(frozen=True, slots=True)
+class CostRow:
+    """What a source costs, over all documents that it proposed for in its version, the holdout and others."""
+
+    name: str
+    costs: Costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +84,20 @@ class HeldTruth:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Sources on the same ``n`` of ``holdout`` documents, and candidates as coders judged them; ``notes`` in words."""
+    """Sources on the same ``n`` of ``holdout`` documents, what they cost, and candidates as coders judged them.
+
+    In words, ``notes`` say what the figures rest on, ``advice`` what would make a source's probabilities truer.
+    """
 
     holdout: int
     n: int
     sources: tuple[SourceRow, ...]
+    costs: tuple[CostRow, ...]
     kept: tuple[KeptRow, ...]
     candidates_held_truth: HeldTruth
     mean_candidates: float | None
     notes: tuple[str, ...]
+    advice: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for ``json.dumps``; what is undefined is null."""
@@ -92,35 +107,25 @@ class Evaluation:
         }
 
 
-def chosen_labels(proposal: Proposal, *, kind: Kind) -> tuple[str, ...]:
-    """The labels that a proposal stands for, empty when it has none.
-
-    Exclusive: its first. Otherwise: all with a probability of at least 0.5, or its first when there is no such label.
-    """
-    likely = tuple(scored.label for scored in proposal.labels if scored.probability >= 0.5)
-    if kind is not Kind.EXCLUSIVE and likely:
-        return likely
-    return tuple(scored.label for scored in proposal.labels[:1])
-
-
 def evaluate(
     examples: Iterable[VerifiedExample],
     proposals: Iterable[Proposal],
     decisions: Iterable[Decision],
     *,
-    labels: Sequence[str],
-    kind: Kind,
+    codebook: Codebook,
     versions: Mapping[str, str] | None = None,
+    configs: Mapping[str, SourceConfig] | None = None,
 ) -> Evaluation:
     """Judge every source on one and the same holdout, and the candidates on every verified document.
 
     ``examples`` are all verified examples; a source is measured on the holdout ones for which *every* source has a
     proposal, so that no figure rests on other documents than the next one. Each source counts in one version: that of
     ``versions``, else its newest, a version being newer than those before it in a document's list of proposals.
-    A source without any proposal on the holdout is left out, and a note says so. ``labels`` are the codebook's keys.
-    Raises CodebookError when a proposal or an example has a label that is not among them.
+    A source without any proposal on the holdout is left out, and a note says so. ``configs`` are the sources as
+    winnow.yaml has them, for prices and temperatures. Raises CodebookError when a proposal or an example has a label
+    that the codebook has not.
     """
-    examples, decisions = list(examples), list(decisions)
+    examples, decisions, configs = list(examples), list(decisions), configs or {}
     holdout = {example.document_id: example for example in examples if example.holdout}
     chosen = _one_version_each(list(proposals), versions or {})
     on_holdout = {
@@ -132,41 +137,26 @@ def evaluate(
     truth = [holdout[document_id].labels for document_id in common]
     rows = []
     for name, own in present.items():
-        predicted = [chosen_labels(own[document_id], kind=kind) for document_id in common]
-        rows.append(SourceRow(name, chosen[name][0], len(own), measure(truth, predicted, labels, kind=kind)))
+        asked = [own[document_id] for document_id in common]
+        predicted = [chosen_labels(proposal, kind=codebook.kind) for proposal in asked]
+        metrics = measure(truth, predicted, codebook.label_keys, kind=codebook.kind)
+        fit = temperature_fit(probabilities_of(asked, codebook), truth, codebook)
+        rows.append(SourceRow(name, chosen[name][0], len(own), metrics, fit))
     shown = _shown(decisions)
     return Evaluation(
         holdout=len(holdout),
         n=len(common),
         sources=tuple(rows),
+        costs=tuple(
+            CostRow(name, costs_of(list(own.values()), configs[name].price if name in configs else None))
+            for name, (_, own) in chosen.items()
+        ),
         kept=_kept(decisions),
         candidates_held_truth=_held_truth(examples, shown),
         mean_candidates=sum(len(one.candidates) for one in shown.values()) / len(shown) if shown else None,
         notes=_notes({name: len(own) for name, own in on_holdout.items()}, len(holdout), len(common)),
+        advice=tuple(line for row in rows if (line := _advice(row, configs.get(row.name)))),
     )
-
-
-def table(evaluation: Evaluation) -> Table:
-    """The evaluation as one table: a row per source, and below it what the candidates held."""
-    result = Table(
-        title=f"Sources on the same {evaluation.n} holdout documents",
-        caption=_caption(evaluation),
-        caption_justify="left",
-    )
-    result.add_column("source", no_wrap=True)
-    for heading in ("n", "accuracy", "macro-F1", "balanced accuracy", "candidates kept"):
-        result.add_column(heading, justify="right")
-    kept = {row.name: row for row in evaluation.kept}
-    measured = {row.name: row for row in evaluation.sources}
-    for name in [*measured, *(name for name in kept if name not in measured)]:
-        source = measured.get(name)
-        accuracy, macro_f1, balanced = (
-            (source.accuracy, source.macro_f1, source.balanced_accuracy) if source else (None, None, None)
-        )
-        n = str(source.n if source else 0)
-        f1 = "–" if macro_f1 is None else f"{macro_f1:.3f}"
-        result.add_row(name, n, _percent(accuracy), f1, _percent(balanced), _kept_cell(kept.get(name)))
-    return result
 
 
 def _one_version_each(
@@ -229,6 +219,19 @@ def _held_truth(examples: Iterable[VerifiedExample], shown: Mapping[str, Candida
     return HeldTruth(sum(hits), len(hits))
 
 
+def _advice(row: SourceRow, config: SourceConfig | None) -> str:
+    """What temperature would help; empty where none does, or where an adapter's manifest says it."""
+    fit = row.calibration
+    if fit.temperature is None or config is None or config.kind is SourceKind.ADAPTER:
+        return ""
+    # The proposals were made at the source's present temperature: the fitted one comes on top of it.
+    temperature = round(config.temperature * fit.temperature, 3)
+    return (
+        f"source {row.name}: `temperature: {temperature:g}` in winnow.yaml lowers ECE from {fit.ece:.3f} to "
+        f"{fit.ece_tempered:.3f} (cross-fitted)"
+    )
+
+
 def _notes(covered: Mapping[str, int], holdout: int, common: int) -> tuple[str, ...]:
     notes = [
         f"{name} has no proposals for the holdout and is left out"
@@ -242,23 +245,3 @@ def _notes(covered: Mapping[str, int], holdout: int, common: int) -> tuple[str, 
     if not holdout:
         notes.append("no holdout document is verified yet")
     return tuple(notes)
-
-
-def _caption(evaluation: Evaluation) -> str:
-    held = evaluation.candidates_held_truth
-    lines = []
-    if held.n and evaluation.mean_candidates is not None:
-        lines.append(
-            f"Candidates held all true codes of {held.hits} of {held.n} documents ({_percent(held.rate)}), "
-            f"{evaluation.mean_candidates:.1f} candidates per document."
-        )
-    lines.extend(f"Note: {note}." for note in evaluation.notes)
-    return "\n".join(lines)
-
-
-def _kept_cell(row: KeptRow | None) -> str:
-    return f"{_percent(row.rate)} ({row.kept}/{row.proposed})" if row else "–"
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.1f} %"

@@ -27,7 +27,7 @@ from ml_backend.experiment import Project, Review, register
 from ml_backend.prelabel import candidates_of
 from ml_backend.proposing import Plan
 from ml_backend.settings import Settings
-from ml_backend.sources.fake import FakeSource
+from ml_backend.sources.fake import FakePool, FakeSource
 
 POSTS = ("/setup", "/predict", "/webhook")
 
@@ -79,7 +79,7 @@ def task(number: int, text: str, project: Project, plan: Plan | None = None) -> 
 def propose(redis: Redis, project: Project, *tasks: dict[str, Any]) -> None:
     documents = [wire.document(one) for one in tasks]
     plan = Plan.of(project)
-    plan.propose(redis, documents, lambda active: FakeSource(active.config.name, active.version, project.codebook))
+    plan.propose(redis, documents, FakePool())
 
 
 # --- who may ask ----------------------------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ def test_other_columns_can_be_named(tmp_path: Path) -> None:
         ("a.json", "[1]", ": document 1: no JSON object"),
         ("a.json", '[{"id": 1, "text": "x"}, {"id": 2}]', ": document 2: no text in 'text'"),
         ("a.json", "[", ": no JSON"),
-        ("a.docx", "x", ": unknown kind of file; use .csv, .tsv, .json or .jsonl"),
+        ("a.docx", "x", ": unknown kind of file; use .csv, .tsv, .json, .jsonl or .parquet"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:

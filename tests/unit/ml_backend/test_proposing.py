@@ -8,12 +8,14 @@ from collections.abc import Sequence
 import pytest
 from redis import Redis
 
+from label_configs.codebook import Codebook
 from label_configs.errors import AdapterError
 from label_configs.records import Document, Proposal
 from ml_backend import adapters
 from ml_backend.experiment import Experiment, Project, register
 from ml_backend.proposing import Plan
 from ml_backend.source_config import SourceConfig, SourceKind
+from ml_backend.sources.base import Source
 from ml_backend.sources.fake import FakeSource
 from ml_backend.versions import ActiveSource
 
@@ -27,7 +29,8 @@ class Counting:
         self.project = project
         self.asked: list[tuple[str, list[str]]] = []
 
-    def __call__(self, active: ActiveSource) -> Counting.Noting:
+    def source(self, codebook: Codebook, active: ActiveSource) -> Source:
+        assert codebook is self.project.codebook
         return Counting.Noting(active.config.name, active.version, self)
 
     class Noting:

@@ -16,8 +16,9 @@ from label_configs.codebook import Code, Codebook, Kind
 from label_configs.errors import CodebookError
 from ml_backend.causal_model import CausalModel
 from ml_backend.devices import DeviceFacts
+from ml_backend.label_trie import LabelTrie
 from ml_backend.prompts import Prompt
-from ml_backend.scoring import CausalScorer, LabelTrie
+from ml_backend.scoring import CausalScorer
 
 TEXTS = ["wheat", "a tanker left the port of Rotterdam this morning", "x" * 90, "ships", "maize and wheat " * 4]
 
@@ -32,6 +33,11 @@ def coded(*words: str) -> Codebook:
     return Codebook("words", Kind.EXCLUSIVE, codes)
 
 
+def suffix(prompt: Prompt, text: str) -> list[int]:
+    """What follows the prefix, up to where the label begins."""
+    return [*prompt.document_ids(text)[0], *prompt.tails[0]]
+
+
 @torch.inference_mode()
 def by_whole_prompts(model: CausalModel, prompt: Prompt, words: Sequence[str], text: str) -> list[float]:
     """One forward pass of the causal model over the whole prompt and each label, constrained by hand."""
@@ -40,7 +46,7 @@ def by_whole_prompts(model: CausalModel, prompt: Prompt, words: Sequence[str], t
     for i, sequence in enumerate(sequences):
         if any(other[: len(sequence)] == sequence for j, other in enumerate(sequences) if j != i):
             sequences[i] = [*sequence, tokenizer.eos_token_id]
-    start = [*prompt.prefix_ids, *prompt.suffix_ids(text)[0]]
+    start = [*prompt.prefix_ids, *suffix(prompt, text)]
     found = []
     for sequence in sequences:
         logits = model.base(torch.tensor([[*start, *sequence]])).logits[0].double()
@@ -104,10 +110,11 @@ def test_batches_keep_to_the_token_budget(model: CausalModel) -> None:
         handle.remove()
     prefix, batches = shapes[0], shapes[1:]
     assert prefix == (1, len(prompt.prefix_ids)), "the prefix is computed once"
-    longest = max(len(prompt.suffix_ids(text)[0]) for text in TEXTS)
+    longest = max(len(prompt.document_ids(text)[0]) for text in TEXTS) + len(prompt.tree)
     assert len(batches) > 1
     assert sum(rows for rows, _ in batches) == len(scored) == 15
     assert all(rows * width <= 400 or rows == 1 for rows, width in batches)
+    assert [width for _, width in batches] == sorted((width for _, width in batches), reverse=True)
     assert all(rows * (len(prompt.prefix_ids) + width) <= 4 * 400 or rows == 1 for rows, width in batches)
     assert max(width for _, width in batches) == longest
 
@@ -122,21 +129,19 @@ def test_a_document_over_the_budget_is_scored_alone(model: CausalModel) -> None:
 
 def test_long_documents_lose_their_middle(model: CausalModel) -> None:
     prompt = Prompt("zero_shot", coded("a", "b"), model.tokenizer, max_document_tokens=9)
-    ids, cut = prompt.suffix_ids("abcdefghijklmnopqrst")
-    tail = prompt.suffix_ids("")[0]
-    kept = ids[: len(ids) - len(tail)]
+    kept, cut = prompt.document_ids("abcdefghijklmnopqrst")
     assert model.tokenizer.decode(kept) == "abcdefrst"
     assert cut == 11
     long, short = CausalScorer(model.base, prompt).score(["abcdefghijklmnopqrst", "abcdefrst"])
     assert (long.truncated, short.truncated) == (11, 0)
     np.testing.assert_allclose(long.probabilities, short.probabilities, atol=1e-6)
-    assert long.tokens == short.tokens == 9 + len(tail)
+    assert long.tokens == short.tokens == 9 + len(prompt.tails[0])
 
 
 def test_tokens_count_what_is_computed_per_document(model: CausalModel) -> None:
     prompt = Prompt("zero_shot", coded("ship", "shipping"), model.tokenizer)
     (scored,) = CausalScorer(model.base, prompt).score(["abc"])
-    assert scored.tokens == len(prompt.suffix_ids("abc")[0]) + len("ship")
+    assert scored.tokens == len(suffix(prompt, "abc")) + len("ship")
 
 
 def test_one_label_is_certain_and_no_documents_are_none(model: CausalModel) -> None:
@@ -181,8 +186,8 @@ def test_words_that_the_model_cannot_tell_apart_are_refused(model: CausalModel) 
         "clash", Kind.EXCLUSIVE, (Code("a", "A", "One.", "ship"), Code("b", "B", "Two.", "ship" + tokenizer.eos_token))
     )
     prompt = Prompt("zero_shot", clash, tokenizer)
-    assert len({*prompt.label_ids}) == 2, "a word is read literally, even one that looks like the end"
-    assert CausalScorer(model.base, prompt).trie.sequences[0][-1] == tokenizer.eos_token_id
+    assert len({*prompt.answer_ids[0]}) == 2, "a word is read literally, even one that looks like the end"
+    assert prompt.tries[0].sequences[0][-1] == tokenizer.eos_token_id
 
 
 def test_words_read_alike_name_the_words(model: CausalModel) -> None:
@@ -195,9 +200,9 @@ def test_words_read_alike_name_the_words(model: CausalModel) -> None:
             return {"input_ids": [1] * len(text)}
 
     with pytest.raises(CodebookError, match="'wheat' and 'maize' alike"):
-        _ = Prompt("zero_shot", coded("wheat", "maize"), Deaf()).label_ids
+        _ = Prompt("zero_shot", coded("wheat", "maize"), Deaf()).answer_ids
     with pytest.raises(CodebookError, match="the model has no end token"):
-        CausalScorer(model.base, Prompt("zero_shot", coded("w", "wheat"), Deaf()))
+        _ = Prompt("zero_shot", coded("w", "wheat"), Deaf()).tries
 
 
 label_sets = st.sets(st.lists(st.integers(1, 4), min_size=1, max_size=5).map(tuple), min_size=1, max_size=12)

@@ -128,3 +128,20 @@ def test_the_socket_fits_the_kernel(tmp_path: Path) -> None:
 
 def test_every_setting_says_what_it_is() -> None:
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_api_keys_are_read_and_shown_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().api_keys == {}
+    monkeypatch.setenv("WINNOW_API_KEYS", '{"openai": "sk-secret", "house": "k2"}')
+    settings = load_settings()
+    assert settings.api_keys["openai"].get_secret_value() == "sk-secret"
+    assert "sk-secret" not in repr(settings)
+    assert "sk-secret" not in str(settings.api_keys)
+
+
+@pytest.mark.parametrize("value", ["sk-secret", '["sk-secret"]', '{"openai": ["sk-secret"]}', '{"sk-secret": ""}', "{"])
+def test_api_keys_that_are_none_are_told_without_them(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("WINNOW_API_KEYS", value)
+    with pytest.raises(ConfigError) as caught:
+        load_settings()
+    assert str(caught.value) == 'environment: WINNOW_API_KEYS: is no JSON object of texts; write {"name": "key"}'

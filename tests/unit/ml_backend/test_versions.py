@@ -9,8 +9,11 @@ import pytest
 
 from label_configs.errors import AdapterError
 from label_configs.forms import ReviewForm
+from label_configs.records import VerifiedExample
 from ml_backend.adapters import Adapter
 from ml_backend.experiment import CandidateRule, Project, Review
+from ml_backend.proposing import Plan
+from ml_backend.snapshot import publish_snapshot, taking_over
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.versions import active_sources, review_version, source_version
 
@@ -89,3 +92,41 @@ def test_the_review_version_names_all_that_the_candidates_depend_on(project: Pro
     assert version(replace(project, id=8)) == version(project)
     assert all(v.startswith("winnow-review-") for v in versions)
     assert review_version(project, active_sources(project, adapter_for(project))) not in versions
+
+
+def learning(project: Project) -> Project:
+    sources = (SourceConfig("probe", SourceKind.PROBE, "org/mini"), replace(CAUSAL, prompt="few_shot"), CAUSAL)
+    return replace(project, experiment=replace(project.experiment, sources=sources))
+
+
+def verified(number: int) -> list[VerifiedExample]:
+    return [VerifiedExample(f"d{n}", f"text {n}", (("ship", "grain")[n % 2],), (), False) for n in range(number)]
+
+
+def test_sources_that_learn_take_part_once_there_are_enough_examples(project: Project) -> None:
+    project = learning(project)
+    publish_snapshot(project.folder, verified(19))
+    assert [s.config.prompt for s in active_sources(project, None)] == ["zero_shot"]
+    path = publish_snapshot(project.folder, verified(20))
+    probe, few_shot, zero_shot = active_sources(project, None)
+    assert (probe.snapshot, few_shot.snapshot, zero_shot.snapshot) == (path, path, None)
+    assert probe.version.startswith("org/mini/probe-")
+    assert "/few_shot-" in few_shot.version
+    assert zero_shot.version.endswith("/zero_shot@base")
+
+
+def test_other_examples_are_another_version_and_the_plan_has_those_that_were_pushed(project: Project) -> None:
+    project = learning(project)
+
+    def versions(*, pushed: bool) -> list[str]:
+        return [s.version for s in active_sources(project, None, pushed=pushed) if s.snapshot]
+
+    publish_snapshot(project.folder, verified(20))
+    assert versions(pushed=True) == []
+    with taking_over(project.folder):
+        pass
+    first = versions(pushed=False)
+    assert versions(pushed=True) == first
+    publish_snapshot(project.folder, verified(21))
+    assert not set(versions(pushed=False)) & set(first)
+    assert versions(pushed=True) == first == [v for _, v in Plan.of(project).names if not v.endswith("/zero_shot@base")]

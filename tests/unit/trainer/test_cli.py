@@ -114,9 +114,9 @@ def test_every_example_is_a_command_line_that_can_be_read(path: tuple[str, ...])
 
 
 def test_all_commands_are_there() -> None:
-    expected = "up serve worker init import prelabel train adapters evaluate demo doctor"
+    expected = "up serve worker init import prelabel train adapters evaluate demo doctor classify codebook"
     assert set(expected.split()) == set(cli.commands)
-    assert {p[1] for p in COMMANDS if len(p) == 2} == {"list", "show", "promote", "rollback"}
+    assert {p[1] for p in COMMANDS if len(p) == 2} == {"list", "show", "promote", "rollback", "from-data"}
 
 
 def test_without_a_command_the_help_is_shown(run: Run) -> None:
@@ -234,7 +234,7 @@ def test_model_files_that_are_missing(run: Run) -> None:
     ("name", "text", "told"),
     [
         ("none.csv", None, "none.csv: cannot be read (No such file or directory)"),
-        ("a.docx", "", "a.docx: unknown kind of file; use .csv, .tsv, .json or .jsonl"),
+        ("a.docx", "", "a.docx: unknown kind of file; use .csv, .tsv, .json, .jsonl or .parquet"),
         ("a.csv", "id,body\n1,x\n", "a.csv:1: no column"),
         ("a.jsonl", '{"id": 1, "text": "x"}\n{\n', "a.jsonl:2: no JSON"),
         ("a.csv", "id,text\n1,x\n1,y\n", "a.csv:3: id '1' stands already at"),

@@ -1,16 +1,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from label_configs.codebook import Kind
-from label_configs.errors import TrainingError
 from label_configs.records import Decision, Document, VerifiedExample
-from ml_backend.snapshot import examples_digest, read_examples, write_examples
 from trainer.examples import (
     Leak,
     consensus,
@@ -181,74 +178,3 @@ def test_duplicates_on_one_side_are_no_leak() -> None:
     same = [example("t1", "same"), example("t2", "same"), example("h1", "other", holdout=True)]
     assert leaks(same) == []
     assert without_leaks(same) == same
-
-
-def test_the_digest_is_of_what_is_learned() -> None:
-    base = [example("a", "one", "x", "y"), example("b", "two", "x", holdout=True)]
-    digest = examples_digest(base)
-    assert len(digest) == 16
-    assert examples_digest(reversed(base)) == digest
-    assert examples_digest([example("a", "one", "y", "x"), base[1]]) == digest
-    changed = [
-        [example("c", "one", "x", "y"), base[1]],
-        [example("a", "One", "x", "y"), base[1]],
-        [example("a", "one", "x"), base[1]],
-        [example("a", "one", "x", "y", holdout=True), base[1]],
-        base[:1],
-    ]
-    assert len({digest, *map(examples_digest, changed)}) == 6
-
-
-texts = st.text(st.characters(exclude_categories=["Cs"]))
-
-
-@given(
-    st.lists(
-        st.builds(
-            VerifiedExample,
-            texts,
-            texts,
-            st.lists(texts).map(tuple),
-            st.lists(texts).map(tuple),
-            st.booleans(),
-            st.none() | st.integers(),
-        )
-    )
-)
-def test_a_snapshot_reads_back_what_was_written(
-    tmp_path_factory: pytest.TempPathFactory, examples: list[VerifiedExample]
-) -> None:
-    path = tmp_path_factory.mktemp("snapshot") / "deep" / "examples.jsonl"
-    write_examples(path, examples)
-    assert read_examples(path) == examples
-    assert [file.name for file in path.parent.iterdir()] == ["examples.jsonl"]
-
-
-GOOD = '{"document_id": "a", "text": "t", "labels": ["x"], "coders": [], "holdout": false, "task_id": null}'
-
-
-@pytest.mark.parametrize(
-    ("line", "complaint"),
-    [
-        ("{", "not JSON"),
-        ("[]", "must be an object"),
-        ("", "not JSON"),
-        (GOOD.replace('"task_id": null', '"extra": 1'), "must be an object with document_id"),
-        (GOOD.replace('["x"]', '"x"'), "labels is 'x', of a wrong type"),
-        (GOOD.replace("false", "0"), "holdout is 0"),
-    ],
-)
-def test_a_damaged_snapshot_is_refused_with_file_and_line(tmp_path: Path, line: str, complaint: str) -> None:
-    path = tmp_path / "examples.jsonl"
-    path.write_text(f"{GOOD}\n{line}\n{GOOD}\n")
-    with pytest.raises(TrainingError, match=rf"examples\.jsonl:2: {complaint}") as caught:
-        read_examples(path)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_missing_or_binary_snapshot_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="cannot be read"):
-        read_examples(tmp_path / "none.jsonl")
-    (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe")
-    with pytest.raises(TrainingError, match="not UTF-8"):
-        read_examples(tmp_path / "binary.jsonl")

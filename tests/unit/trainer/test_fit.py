@@ -192,6 +192,11 @@ def test_a_round_leaves_an_adapter_and_an_outcome(base: Path, tmp_path: Path) ->
     outcome = json.loads((folder / "outcome.json").read_text())
     assert outcome["predictions"]["new"] == TRUTH
     assert len(outcome["predictions"]["current"]) == 10
+    for who in ("new", "current"):
+        rows = outcome["probabilities"][who]
+        assert [["sg"[row.index(max(row))]] for row in rows] == outcome["predictions"][who]
+    config = json.loads((folder / "adapter" / "adapter_config.json").read_text())
+    assert config["target_modules"] == sorted(config["target_modules"]), "the same adapter has the same bytes"
     assert outcome["loss"] < 3
     # What was saved is what was judged.
     adapter = publish(AdapterStore(tmp_path / "adapters"), folder, base)

@@ -1,7 +1,8 @@
-"""Sharing the prefix changes the cost of a step, not the step."""
+"""Sharing the prefix and the document changes the cost of a step, not the step."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from label_configs.codebook import Code, Codebook, Kind
 from label_configs.records import VerifiedExample
 from ml_backend.prompts import Prompt
-from ml_backend.scoring import trie_of
-from trainer.collate import Sequenced, collate, sequences
+from trainer.collate import Collator, Sequenced, sequences
 from trainer.loss import PromptLoss, SharedPrefixLoss, WholePromptLoss
 
 TEXTS = ["wheat", "a tanker left the port of Rotterdam", "x" * 60, "rails"]
@@ -23,17 +23,22 @@ BOOK = Codebook(
     Kind.EXCLUSIVE,
     (Code("s", "S", "Ships.", "ship"), Code("t", "T", "Freight.", "shipping"), Code("g", "G", "Wheat.", "grain")),
 )
+BOOKS = {
+    Kind.EXCLUSIVE: (BOOK, ("g", "s", "t", "g")),
+    Kind.MULTILABEL: (replace(BOOK, kind=Kind.MULTILABEL), ("g", "", "st", "stg")),
+    Kind.GRADED: (replace(BOOK, kind=Kind.GRADED, levels=("low", "high")), ("g:low", "", "s:high", "t:low")),
+}
 
 
-@pytest.fixture
-def prompt(tiny_llama: Path) -> Prompt:
-    return Prompt("definitions", BOOK, AutoTokenizer.from_pretrained(tiny_llama))
-
-
-@pytest.fixture
-def rows(prompt: Prompt) -> list[Sequenced]:
-    examples = [VerifiedExample("d", text, (key,), (), False) for text, key in zip(TEXTS, "gstg", strict=True)]
-    return sequences(examples, prompt, trie_of(prompt))
+@pytest.fixture(params=list(Kind), ids=str)
+def task(request: pytest.FixtureRequest, tiny_llama: Path) -> tuple[Prompt, list[Sequenced]]:
+    book, codes = BOOKS[request.param]
+    prompt = Prompt("definitions", book, AutoTokenizer.from_pretrained(tiny_llama))
+    held = [(own,) if ":" in own or not own else tuple(own) for own in codes]
+    examples = [
+        VerifiedExample("d", text, tuple(filter(None, own)), (), False) for text, own in zip(TEXTS, held, strict=True)
+    ]
+    return prompt, sequences(examples, prompt)
 
 
 @pytest.fixture
@@ -50,13 +55,16 @@ def model(tiny_llama: Path) -> Any:
 
 
 def by_whole_prompts(model: Any, prompt: Prompt, rows: list[Sequenced]) -> torch.Tensor:
-    """The causal model's own logits over each whole prompt, one at a time, without padding."""
-    terms = []
+    """The causal model's own logits over each whole prompt with one question, one at a time, without padding."""
+    terms, tokens = [], 0
     for row in rows:
-        ids = torch.tensor([[*prompt.prefix_ids, *row.suffix, *row.label]])
-        logits = model(input_ids=ids).logits[0, -len(row.label) - 1 : -1]
-        terms.append(torch.nn.functional.cross_entropy(logits, torch.tensor(row.label), reduction="sum"))
-    return torch.stack(terms).sum() / sum(len(row.label) for row in rows)
+        for path, start in row.paths:
+            ids = torch.tensor([[*prompt.prefix_ids, *row.document, *path]])
+            answer = len(path) - start
+            logits = model(input_ids=ids).logits[0, -answer - 1 : -1]
+            terms.append(torch.nn.functional.cross_entropy(logits, torch.tensor(path[start:]), reduction="sum"))
+            tokens += answer
+    return torch.stack(terms).sum() / tokens
 
 
 def gradients(model: Any, loss: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -69,11 +77,12 @@ def gradients(model: Any, loss: torch.Tensor) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("kind", [SharedPrefixLoss, WholePromptLoss])
 def test_loss_and_gradients_equal_those_of_whole_prompts(
-    model: Any, prompt: Prompt, rows: list[Sequenced], kind: type[PromptLoss]
+    model: Any, task: tuple[Prompt, list[Sequenced]], kind: type[PromptLoss]
 ) -> None:
+    prompt, rows = task
     reference = by_whole_prompts(model, prompt, rows)
     expected = gradients(model, reference)
-    loss = kind(model, prompt.prefix_ids)(**collate(rows))["loss"]
+    loss = kind(model, prompt.prefix_ids)(**Collator(len(prompt.prefix_ids))(rows))["loss"]
     assert loss.item() == pytest.approx(reference.item(), rel=1e-5)
     found = gradients(model, loss)
     for name, gradient in expected.items():
@@ -81,20 +90,25 @@ def test_loss_and_gradients_equal_those_of_whole_prompts(
         assert (found[name] - gradient).norm() / gradient.norm() < 1e-4, name
 
 
-def test_the_prefix_is_computed_once(model: Any, prompt: Prompt, rows: list[Sequenced]) -> None:
+def test_the_prefix_is_computed_once(model: Any, task: tuple[Prompt, list[Sequenced]]) -> None:
+    prompt, rows = task
     shapes: list[tuple[int, ...]] = []
     handle = model.get_base_model().base_model.register_forward_pre_hook(
         lambda _module, _arguments, keywords: shapes.append(tuple(keywords["input_ids"].shape)), with_kwargs=True
     )
-    batch = collate(rows)
+    batch = Collator(len(prompt.prefix_ids))(rows)
     SharedPrefixLoss(model, prompt.prefix_ids)(**batch)
     handle.remove()
     assert shapes == [(1, len(prompt.prefix_ids)), tuple(batch["input_ids"].shape)]
 
 
-def test_padding_is_not_read(model: Any, prompt: Prompt, rows: list[Sequenced]) -> None:
-    batch = collate(rows)
+def test_padding_is_not_read(model: Any, task: tuple[Prompt, list[Sequenced]]) -> None:
+    prompt, rows = task
+    batch = Collator(len(prompt.prefix_ids))(rows)
     loss = SharedPrefixLoss(model, prompt.prefix_ids)
     before = loss(**batch)["loss"].item()
-    batch["input_ids"][batch["mask"] == 0] = 77
+    longest = max(len(row.document) for row in rows)
+    assert any(len(row.document) < longest for row in rows)
+    for i, row in enumerate(rows):
+        batch["input_ids"][i, len(row.document) : longest] = 77
     assert loss(**batch)["loss"].item() == pytest.approx(before, rel=1e-6)

@@ -11,15 +11,17 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from label_configs.errors import AdapterError, ModelError
-from label_configs.records import Document
+from label_configs.records import Document, VerifiedExample
 from ml_backend import adapters
 from ml_backend.adapters import Adapter, store_of
 from ml_backend.devices import DeviceFacts
 from ml_backend.experiment import Project
-from ml_backend.source_config import SourceConfig, SourceKind
+from ml_backend.snapshot import publish_snapshot
+from ml_backend.source_config import SourceConfig, SourceKind, Weights
 from ml_backend.sources import pool as pools
 from ml_backend.sources.pool import SourcePool
 from ml_backend.versions import ActiveSource, active_sources, source_version
+from trainer.demo.wheels import DemoFiles
 
 DOCUMENTS = [Document("d1", "A tanker left the port."), Document("d2", "Wheat rose.")]
 
@@ -64,9 +66,9 @@ def test_base_and_adapters_share_one_model_and_answer_for_themselves(
     loads: list[str] = []
     load = pools.CausalModel
 
-    def counted(model: str, facts: DeviceFacts) -> Any:
+    def counted(model: str, facts: DeviceFacts, weights: Weights) -> Any:
         loads.append(model)
-        return load(model, facts)
+        return load(model, facts, weights)
 
     monkeypatch.setattr(pools, "CausalModel", counted)
     first = pool.source(project.codebook, base).propose(DOCUMENTS)
@@ -90,7 +92,7 @@ def test_adapters_make_room_for_newer_ones(
     first = [p.labels for p in pool.source(project.codebook, tuned[0]).propose(DOCUMENTS)]
     for active in tuned[1:]:
         pool.source(project.codebook, active).propose(DOCUMENTS)
-    model = pool._models[str(tiny_llama)]
+    model = pool._models[str(tiny_llama), Weights.AUTO]
     assert model._peft is not None
     assert sorted(model._peft.peft_config) == sorted(str(a.adapter_id) for a in tuned[1:])
     again = pool.source(project.codebook, tuned[0]).propose(DOCUMENTS)
@@ -110,3 +112,32 @@ def test_damaged_and_missing_parts_are_told(
         with pytest.raises(ModelError, match="cannot be loaded"):
             pool.source(project.codebook, ActiveSource(absent, "v"))
     assert pool.source(project.codebook, base) is pool.source(project.codebook, base)
+
+
+@pytest.mark.models
+def test_probes_of_earlier_examples_are_forgotten(
+    pool: SourcePool, project: Project, demo_files: DemoFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "SNAPSHOTS_KEPT", 2)
+    config = SourceConfig("probe", SourceKind.PROBE, str(demo_files.minilm))
+    words = {"ship": "A tanker left the port.", "grain": "Wheat rose."}
+
+    def probe(number: int, folder: Path = project.folder) -> ActiveSource:
+        examples = [
+            VerifiedExample(f"d{n}", f"{text} {n}", (code,), (), False)
+            for n, (code, text) in enumerate([*words.items()] * number)
+        ]
+        path = publish_snapshot(folder, examples)
+        return ActiveSource(config, source_version(config, None, path.stem), snapshot=path)
+
+    first, second, third = probe(2), probe(3), probe(4)
+    elsewhere = probe(5, project.folder / "another-project")
+    sources = [pool.source(project.codebook, active) for active in (elsewhere, first, second, first, third)]
+    assert sources[1] is sources[3]
+    assert pool.source(project.codebook, third) is sources[4]
+    assert pool.source(project.codebook, first) is sources[1]
+    assert pool.source(project.codebook, second) is not sources[2]
+    assert pool.source(project.codebook, elsewhere) is sources[0], "another project's"
+    (found,) = pool.source(project.codebook, third).propose(DOCUMENTS[:1])
+    assert found.labels[0].label == "ship"
+    assert (project.home / "embeddings" / "embeddings.sqlite3").exists()

@@ -9,8 +9,9 @@ from label_configs.records import Document
 from ml_backend.causal_model import CausalModel
 from ml_backend.devices import DeviceFacts
 from ml_backend.prompts import Prompt
+from ml_backend.sentence_encoder import SentenceEncoder
 from ml_backend.sources.causal import CausalSource
-from ml_backend.sources.similarity import SentenceEncoder, SimilaritySource
+from ml_backend.sources.similarity import SimilaritySource
 from trainer.demo import documents
 from trainer.demo.wheels import DemoFiles
 

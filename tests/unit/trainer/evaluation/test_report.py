@@ -3,16 +3,29 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
-from label_configs.codebook import Kind
+from label_configs.codebook import Code, Codebook, Kind
 from label_configs.errors import CodebookError
-from label_configs.records import Candidate, CandidateSet, Decision, Proposal, Proposer, ScoredLabel, VerifiedExample
-from trainer.evaluation.report import Evaluation, chosen_labels, evaluate, table
+from label_configs.records import (
+    Candidate,
+    CandidateSet,
+    Decision,
+    Proposal,
+    Proposer,
+    ScoredLabel,
+    VerifiedExample,
+    chosen_labels,
+)
+from ml_backend.source_config import Price, SourceConfig, SourceKind
+from trainer.evaluation.report import Evaluation, evaluate
+from trainer.evaluation.tables import tables
 
 LABELS = ("earn", "acq", "crude")
+BOOK = Codebook("three", Kind.EXCLUSIVE, tuple(Code(key, key, f"About {key}.", key) for key in LABELS))
 
 
 def example(document_id: str, *labels: str, holdout: bool = True) -> VerifiedExample:
@@ -45,12 +58,12 @@ EXAMPLES = [
 
 
 def run(proposals: list[Proposal], decisions: Sequence[Decision] = (), **fields: object) -> Evaluation:
-    return evaluate(EXAMPLES, proposals, decisions, labels=LABELS, kind=Kind.EXCLUSIVE, **fields)  # type: ignore[arg-type]
+    return evaluate(EXAMPLES, proposals, decisions, codebook=BOOK, **fields)  # type: ignore[arg-type]
 
 
 def render(evaluation: Evaluation) -> str:
     console = Console(file=io.StringIO(), width=120, color_system=None)
-    console.print(table(evaluation))
+    console.print(tables(evaluation))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     return str(text)
 
@@ -102,7 +115,7 @@ def test_versions_that_follow_each_other_both_ways_fall_back_to_the_list() -> No
 
 
 def test_no_holdout_is_said_and_nothing_is_made_up() -> None:
-    result = evaluate([EXAMPLES[-1]], [proposal("t1", "s", "v", "earn")], [], labels=LABELS, kind=Kind.EXCLUSIVE)
+    result = evaluate([EXAMPLES[-1]], [proposal("t1", "s", "v", "earn")], [], codebook=BOOK)
     assert (result.n, result.sources, result.mean_candidates) == (0, (), None)
     assert "no holdout document is verified yet" in result.notes
     assert result.candidates_held_truth.rate is None
@@ -155,7 +168,7 @@ def test_candidates_kept_per_source_and_truth_held() -> None:
 def test_all_labels_must_be_among_the_candidates_and_no_label_is_no_hit() -> None:
     examples = [example("a", "earn", "acq"), example("b", "earn"), example("c")]
     shown = [decision(name, ["earn"], {"earn": ["s"]}) for name in ("a", "b", "c")]
-    result = evaluate(examples, [], shown, labels=LABELS, kind=Kind.MULTILABEL)
+    result = evaluate(examples, [], shown, codebook=replace(BOOK, kind=Kind.MULTILABEL))
     assert (result.candidates_held_truth.hits, result.candidates_held_truth.n) == (1, 2)
 
 
@@ -168,21 +181,103 @@ def test_the_json_is_plain_and_whole() -> None:
     assert data["kept"][0] == {"name": "similarity", "proposed": 3, "kept": 1, "rate": pytest.approx(1 / 3)}
     assert data["candidates_held_truth"] == {"hits": 2, "n": 3, "rate": pytest.approx(2 / 3)}
     assert data["notes"] == list(result.notes)
+    assert data["sources"][0]["calibration"] == {
+        "n": 1, "ece": pytest.approx(0.4), "temperature": None, "ece_tempered": None,
+    }  # fmt: skip
+    assert data["costs"][0]["costs"]["price"] is None
+    assert data["advice"] == []
 
 
-def test_the_table_says_it_all() -> None:
+def rows_of(text: str) -> dict[str, list[str]]:
+    """Cells by the first of each row, of one table."""
+    cells = ([cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if "│" in line)
+    return {name: rest for name, *rest in cells}
+
+
+def test_the_tables_say_it_all() -> None:
     text = render(run([proposal(d, "similarity", "v", "earn") for d in ("h1", "h2")], DECISIONS))
-    assert "Sources on the same 2 holdout documents" in text
-    rows = {
-        line.split("│")[1].strip(): [cell.strip() for cell in line.split("│")[2:-1]]
-        for line in text.splitlines()
-        if "│" in line
+    quality, costs = text.split("What 1,000 documents cost")
+    assert "Sources on the same 2 holdout documents" in quality
+    assert rows_of(quality) == {
+        "similarity": ["2", "50.0 %", "0.333", "50.0 %", "0.100", "33.3 % (1/3)"],
+        "adapter": ["0", "–", "–", "–", "–", "66.7 % (2/3)"],
     }
-    assert rows["similarity"] == ["2", "50.0 %", "0.333", "50.0 %", "33.3 % (1/3)"]
-    assert rows["adapter"] == ["0", "–", "–", "–", "66.7 % (2/3)"]
-    caption = " ".join(text.split())
-    assert "Candidates held all true codes of 2 of 3 documents (66.7 %), 1.7 candidates per document." in caption
-    assert "Note: similarity has proposals for 2 of 4 holdout documents." in caption
+    assert rows_of(costs) == {"similarity": ["2", "0", "0", "0.0", "–", "0.0 %"]}
+    words = " ".join(text.split())
+    assert "Candidates held all true codes of 2 of 3 documents (66.7 %), 1.7 candidates per document." in words
+    assert "Note: similarity has proposals for 2 of 4 holdout documents." in words
+
+
+def test_costs_are_over_all_that_a_source_proposed_for_in_its_version() -> None:
+    listed = [
+        replace(proposal("h1", "api", "old", "earn"), tokens=9000, price=1.0),
+        replace(proposal("h1", "api", "v", "earn"), tokens=100, seconds=0.5, price=0.002),
+        replace(proposal("t1", "api", "v", "earn"), tokens=300, seconds=1.5, price=0.004, truncated=7),
+        replace(proposal("h1", "local", "v", "earn"), tokens=50, seconds=0.2),
+        replace(proposal("h1", "free", "v", "earn"), tokens=50, seconds=0.2),
+    ]
+    configs = {"local": SourceConfig("local", SourceKind.FAKE, price=Price(input=1.0, device_hour=3.6))}
+    result = run(listed, configs=configs)
+    costs = {row.name: row.costs for row in result.costs}
+    assert (costs["api"].documents, costs["api"].tokens, costs["api"].seconds) == (2, 200_000, 1000)
+    assert (costs["api"].price, costs["api"].truncated) == (pytest.approx(3.0), 0.5)
+    # 50,000 tokens at 1 a million, and 200 seconds at 3.6 an hour.
+    assert costs["local"].price == pytest.approx(0.05 + 0.2)
+    assert costs["free"].price is None
+    prices = {name: cells[4] for name, cells in rows_of(render(result).split("cost")[1]).items()}
+    assert prices == {"api": "3", "local": "0.25", "free": "–"}
+
+
+MANY = [example(f"h{i}", LABELS[i % 2]) for i in range(40)]
+
+
+def sure(document: int, label: str, source: str = "s") -> Proposal:
+    """Nearly certain of a label, whatever the document is about."""
+    rest = [other for other in LABELS if other != label]
+    scored = [ScoredLabel(label, 0.98), *(ScoredLabel(other, 0.01) for other in rest)]
+    return Proposal(f"h{document}", source, "v", tuple(scored))
+
+
+def overconfident(source: str = "s") -> list[Proposal]:
+    """Right in three of four, and says that it is certain."""
+    return [sure(i, LABELS[i % 2] if i % 8 < 6 else LABELS[1 - i % 2], source) for i in range(40)]
+
+
+def test_a_source_that_is_too_sure_is_told_its_temperature() -> None:
+    config = SourceConfig("s", SourceKind.FAKE)
+    arguments = {"codebook": BOOK, "configs": {"s": config}}
+    result = evaluate(MANY, overconfident(), [], **arguments)  # type: ignore[arg-type]
+    (row,) = result.sources
+    assert row.calibration.ece == pytest.approx(0.98 - 0.75)
+    assert row.calibration.temperature is not None
+    assert row.calibration.ece_tempered is not None
+    assert row.calibration.ece_tempered < 0.1
+    temperature = row.calibration.temperature
+    (line,) = result.advice
+    assert line == (
+        f"source s: `temperature: {temperature:g}` in winnow.yaml lowers ECE from 0.230 to "
+        f"{row.calibration.ece_tempered:.3f} (cross-fitted)"
+    )
+    assert f"Source s: `temperature: {temperature:g}` in winnow.yaml" in " ".join(render(result).split())
+    # What it proposed was tempered by 1.5 already: the new temperature takes that one's place.
+    arguments = {"codebook": BOOK, "configs": {"s": replace(config, temperature=1.5)}}
+    (line,) = evaluate(MANY, overconfident(), [], **arguments).advice  # type: ignore[arg-type]
+    assert f"`temperature: {round(1.5 * temperature, 3):g}`" in line
+
+
+def test_an_adapters_temperature_is_its_manifests_business() -> None:
+    configs = {"adapter": SourceConfig("adapter", SourceKind.ADAPTER)}
+    result = evaluate(MANY, overconfident("adapter"), [], codebook=BOOK, configs=configs)
+    assert result.sources[0].calibration.temperature is not None
+    assert result.advice == ()
+
+
+def test_a_source_that_is_as_sure_as_it_is_right_gets_no_advice() -> None:
+    thirds = [ScoredLabel("earn", 0.5), ScoredLabel("acq", 0.49), ScoredLabel("crude", 0.01)]
+    even = [Proposal(f"h{i}", "s", "v", tuple(thirds)) for i in range(40)]
+    result = evaluate(MANY, even, [], codebook=BOOK, configs={"s": SourceConfig("s", SourceKind.FAKE)})
+    assert result.sources[0].calibration.ece == pytest.approx(0, abs=1e-9)
+    assert result.advice == ()
 
 
 def test_a_label_from_another_codebook_is_refused() -> None:

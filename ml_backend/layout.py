@@ -1,0 +1,105 @@
+"""Documents with their trees of questions as one batch of tensors, over a prefix that is computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from ml_backend.token_tree import TokenTree
+
+
+@dataclass(frozen=True)
+class Layout:
+    """``ids`` and ``positions`` [batch, tokens]; ``allowed`` [batch, tokens, prefix + tokens]: who may see whom.
+
+    Documents take the first ``width`` columns, padded on the right, their trees the rest.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    allowed: torch.Tensor
+    width: int
+
+    @classmethod
+    def of(cls, documents: Sequence[Sequence[int]], trees: Sequence[TokenTree], prefix: int) -> Layout:
+        """The layout of documents (tokens) and what follows each, after ``prefix`` tokens."""
+        width, most = max(map(len, documents)), max(map(len, trees))
+        rows, tokens = len(documents), width + most
+        ids = torch.zeros(rows, tokens, dtype=torch.long)
+        positions = torch.arange(prefix, prefix + tokens).repeat(rows, 1)
+        allowed = torch.zeros(rows, tokens, prefix + tokens, dtype=torch.bool)
+        allowed[:, :, :prefix] = True
+        # Padding sees what is before it too: a row that sees nothing would be no number.
+        allowed[:, :width, prefix : prefix + width] = torch.ones(width, width, dtype=torch.bool).tril()
+        allowed[:, width:, prefix + width :] = torch.eye(most, dtype=torch.bool)
+        for row, (document, tree) in enumerate(zip(documents, trees, strict=True)):
+            length, nodes = len(document), len(tree)
+            ids[row, :length] = torch.tensor(document, dtype=torch.long)
+            ids[row, width : width + nodes] = torch.from_numpy(tree.tokens)
+            positions[row, width : width + nodes] = torch.from_numpy(tree.depths) + prefix + length
+            allowed[row, width:, prefix : prefix + length] = True
+            allowed[row, width : width + nodes, prefix + width : prefix + width + nodes] = torch.from_numpy(
+                tree.ancestors
+            )
+        return cls(ids, positions, allowed, width)
+
+
+def attention_masks(
+    config: Any, allowed: torch.Tensor, positions: torch.Tensor, dtype: torch.dtype
+) -> torch.Tensor | dict[str, torch.Tensor]:
+    """The additive mask [batch, 1, tokens, prefix + tokens] that a model takes as it is.
+
+    Where some layers see a sliding window only, one mask for each kind of layer. ``positions`` are the keys' as far as
+    they belong to the batch; the prefix stands before them.
+    """
+    mask = _additive(allowed, dtype)
+    kinds = set(getattr(config, "layer_types", None) or ())
+    window = getattr(config, "sliding_window", None)
+    if "sliding_attention" not in kinds or not window:
+        return mask
+    prefix = allowed.shape[-1] - positions.shape[-1]
+    before = torch.arange(prefix, device=positions.device).expand(len(positions), -1)
+    keys = torch.cat([before, positions], 1)
+    near = positions[:, :, None] - keys[:, None, :] < window
+    return {"full_attention": mask, "sliding_attention": _additive(allowed & near, dtype)}
+
+
+def _additive(allowed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    mask = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
+    return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]
+
+
+def prefix_cache(backbone: Any, ids: torch.Tensor) -> DynamicCache:
+    """Keys and values of the prefix ``ids`` [1, tokens], every layer's in full; empty where there is no prefix."""
+    cache = DynamicCache()
+    if ids.shape[1]:
+        backbone(input_ids=ids, past_key_values=cache, use_cache=True)
+    return cache
+
+
+def expand_cache(prefix: DynamicCache, documents: int) -> DynamicCache:
+    """A cache that begins with the prefix's keys and values for each document; gradients flow back to the prefix."""
+    cache = DynamicCache()
+    for i, layer in enumerate(prefix.layers):
+        cache.update(layer.keys.expand(documents, -1, -1, -1), layer.values.expand(documents, -1, -1, -1), i)
+    return cache
+
+
+def over_prefix(backbone: Any, prefix: DynamicCache, layout: Layout) -> torch.Tensor:
+    """Last hidden states ``[batch, tokens, size]`` of a layout (on the model's device), the prefix being cached."""
+    found = backbone(
+        input_ids=layout.ids,
+        attention_mask=attention_masks(backbone.config, layout.allowed, layout.positions, backbone.dtype),
+        past_key_values=expand_cache(prefix, len(layout.ids)),
+        position_ids=layout.positions,
+    )
+    return torch.as_tensor(found.last_hidden_state)
+
+
+def to_device(layout: Layout, device: Any) -> Layout:
+    """The same layout on a device."""
+    return Layout(layout.ids.to(device), layout.positions.to(device), layout.allowed.to(device), layout.width)

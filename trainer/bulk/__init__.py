@@ -1,0 +1,1 @@
+"""Bulk work on plain files: classify all documents of one, draft a codebook from verified ones."""

@@ -1,0 +1,89 @@
+"""The evaluation on a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from trainer.evaluation.costs import PER
+from trainer.evaluation.report import Evaluation, KeptRow
+
+NOTHING = "–"
+
+
+def tables(evaluation: Evaluation) -> Group:
+    """A row per source: how good it is, and below what it costs; then what the candidates held, and what to know."""
+    parts = [_quality(evaluation), _costs(evaluation)] if evaluation.costs else [_quality(evaluation)]
+    return Group(*parts, *(Text(line) for line in _lines(evaluation)))
+
+
+def _quality(evaluation: Evaluation) -> Table:
+    result = Table(title=f"Sources on the same {evaluation.n} holdout documents")
+    result.add_column("source", no_wrap=True)
+    for heading in ("n", "accuracy", "macro-F1", "balanced accuracy", "ECE", "candidates kept"):
+        result.add_column(heading, justify="right")
+    kept = {row.name: row for row in evaluation.kept}
+    measured = {row.name: row for row in evaluation.sources}
+    for name in [*measured, *(name for name in kept if name not in measured)]:
+        source = measured.get(name)
+        figures = (
+            (
+                _percent(source.accuracy),
+                _figure(source.macro_f1),
+                _percent(source.balanced_accuracy),
+                _figure(source.calibration.ece),
+            )
+            if source
+            else (NOTHING,) * 4
+        )
+        result.add_row(name, str(source.n if source else 0), *figures, _kept_cell(kept.get(name)))
+    return result
+
+
+def _costs(evaluation: Evaluation) -> Table:
+    result = Table(title=f"What {PER:,} documents cost")
+    result.add_column("source", no_wrap=True)
+    for heading in ("documents", "tokens", "output tokens", "device seconds", "price", "truncated"):
+        result.add_column(heading, justify="right")
+    for row in evaluation.costs:
+        costs = row.costs
+        result.add_row(
+            row.name,
+            f"{costs.documents:,}",
+            _count(costs.tokens),
+            _count(costs.output_tokens),
+            NOTHING if costs.seconds is None else f"{costs.seconds:,.1f}",
+            NOTHING if costs.price is None else f"{costs.price:.4g}",
+            _percent(costs.truncated),
+        )
+    return result
+
+
+def _lines(evaluation: Evaluation) -> list[str]:
+    held = evaluation.candidates_held_truth
+    lines = []
+    if held.n and evaluation.mean_candidates is not None:
+        lines.append(
+            f"Candidates held all true codes of {held.hits} of {held.n} documents ({_percent(held.rate)}), "
+            f"{evaluation.mean_candidates:.1f} candidates per document."
+        )
+    lines.extend(f"Note: {note}." for note in evaluation.notes)
+    lines.extend(f"{line[:1].upper()}{line[1:]}." for line in evaluation.advice)
+    return lines
+
+
+def _kept_cell(row: KeptRow | None) -> str:
+    return f"{_percent(row.rate)} ({row.kept}/{row.proposed})" if row else NOTHING
+
+
+def _percent(share: float | None) -> str:
+    return NOTHING if share is None else f"{100 * share:.1f} %"
+
+
+def _figure(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.3f}"
+
+
+def _count(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:,.0f}"
