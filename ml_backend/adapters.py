@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from label_configs.errors import AdapterError
+from ml_backend.atomic import sync
 
 log = logging.getLogger(__name__)
 
@@ -82,11 +83,11 @@ class AdapterStore:
             if digest_of(temporary) != adapter_id:
                 raise AdapterError(f"adapter {adapter_id}: the copy differs from what was trained; check the disk")
             for path in (*temporary.iterdir(), temporary):
-                _sync(path)
+                sync(path)
             temporary.chmod(0o755)
             self._set_damaged_aside(target)
             os.rename(temporary, target)
-            _sync(self.root)
+            sync(self.root)
         except OSError as error:
             if target.exists():  # another process published the same bytes first
                 return self.get(adapter_id)
@@ -186,9 +187,9 @@ def _alone(project_folder: Path) -> Iterator[None]:
 def _write_history(project_folder: Path, ids: list[str]) -> None:
     temporary = project_folder / ".current.json"
     temporary.write_text(json.dumps({"adapters": ids}), encoding="utf-8")
-    _sync(temporary)
+    sync(temporary)
     os.replace(temporary, project_folder / "current.json")
-    _sync(project_folder)
+    sync(project_folder)
 
 
 def _is_whole(folder: Path) -> bool:
@@ -196,12 +197,3 @@ def _is_whole(folder: Path) -> bool:
         return digest_of(folder) == folder.name
     except AdapterError:
         return False
-
-
-def _sync(path: Path) -> None:
-    """Have the kernel write a file or folder to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -199,6 +199,9 @@ class ClassifyQueue:
         with queue.redis_errors():
             if not self.redis.set(AGAIN_KEY.format(job=job_id), 1, nx=True, ex=int(LOOK_SECONDS)):
                 return Outcome(State.QUEUED)  # another process is at it
+        if (state := self._state(job_id)) is not None:
+            return Outcome(state)  # another process was
+        with queue.redis_errors():
             tries = int(self.redis.incr(TRIES_KEY.format(job=job_id)))
             self.redis.expire(TRIES_KEY.format(job=job_id), int(KEEP_SECONDS))
         if tries >= TRIES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,10 @@ def stream_documents(
 ) -> Iterator[Document | RowProblem]:
     """The documents of a file in order, and in their midst what is wrong with the rows that are none.
 
-    Of every document only a number of 64 bits and its line are kept, to tell ids that stand twice. Raises ConfigError
-    when the file or a column is missing.
+    Of every document only 64 bits of its id's digest and its line are kept, to tell ids that stand twice. Raises
+    ConfigError when the file or a column is missing.
     """
-    first_seen: dict[int, int] = {}
+    seen = _FirstSeen()
     columns = {"--id-column": id_column, "--text-column": text_column}
     for row in read_rows(path, columns, encoding=encoding):
         if isinstance(row, RowProblem):
@@ -56,12 +57,10 @@ def stream_documents(
         if isinstance(document, str):
             yield RowProblem(place(path, row.number), document)
             continue
-        key = int.from_bytes(hashlib.blake2b(document.id.encode(), digest_size=8).digest())
-        if key in first_seen:
-            before = place(path, first_seen[key])
-            yield RowProblem(place(path, row.number), f"id {document.id!r:.80} stands already at {before}")
+        if before := seen.before(document.id, row.number):
+            what = f"id {document.id!r:.80} stands already at {place(path, before)}"
+            yield RowProblem(place(path, row.number), what)
             continue
-        first_seen[key] = row.number
         yield document
 
 
@@ -72,6 +71,49 @@ def document_in(row: Row, *, id_column: str | None, text_column: str) -> Documen
     if problem := _problem(row, identifier, id_column or "", text_column):
         return problem
     return Document(Document("", str(text)).digest if id_column is None else identifier, str(text))
+
+
+class _FirstSeen:
+    """The row at which each id stands first: an open hash table in two arrays, 18 to 36 bytes for an id.
+
+    A dict of the same takes 180.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._keys, self._rows = self._empty(1024)
+
+    def before(self, identifier: str, row: int) -> int:
+        """The row, counted from 1, at which the id stood before; 0 when it had not been seen, as it is from now on."""
+        digest = hashlib.blake2b(identifier.encode(), digest_size=8).digest()
+        key = int.from_bytes(digest) or 1  # 0 marks a free slot
+        slot = self._slot(key)
+        if self._keys[slot]:
+            return self._rows[slot]
+        self._keys[slot], self._rows[slot] = key, row
+        self._count += 1
+        if 3 * self._count > 2 * len(self._keys):
+            self._grow()
+        return 0
+
+    def _slot(self, key: int) -> int:
+        """The slot that holds ``key``, or the free one where it belongs."""
+        slot = key % len(self._keys)
+        while self._keys[slot] not in (0, key):
+            slot = (slot + 1) % len(self._keys)
+        return slot
+
+    def _grow(self) -> None:
+        keys, rows = self._keys, self._rows
+        self._keys, self._rows = self._empty(2 * len(keys))
+        for key, row in zip(keys, rows, strict=True):
+            if key:
+                slot = self._slot(key)
+                self._keys[slot], self._rows[slot] = key, row
+
+    @staticmethod
+    def _empty(slots: int) -> tuple[array[int], array[int]]:
+        return array("Q", bytes(8 * slots)), array("I", bytes(4 * slots))
 
 
 def _identifier(value: Any) -> str:

@@ -56,10 +56,10 @@ def share_a_pass(prompt: Prompt, other: Prompt) -> bool:
 class CausalScorer:
     """Scores documents with one model in the state that ``model`` is in (base, or an adapter active).
 
-    ``prompts`` share their prefix (``share_a_pass``), which is computed at the first batch and kept: a scorer belongs to
-    one adapter. ``token_budget`` bounds the tokens of a pass: documents × (longest document + questions), and four times
-    as much what the cache holds. A pass that does not fit the memory is halved, and so is the budget from then on.
-    ``shared`` False reads every whole prompt instead, for models that cannot share a prefix.
+    ``prompts`` share their prefix (``share_a_pass``), which is computed at the first batch and kept: a scorer belongs
+    to one adapter. ``token_budget`` bounds the tokens of a pass: documents × (longest document + questions), and four
+    times as much what the cache holds. A pass that does not fit the memory is halved, and so is the budget from then
+    on. ``shared`` False reads every whole prompt instead, for models that cannot share a prefix.
     """
 
     def __init__(

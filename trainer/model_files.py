@@ -19,9 +19,15 @@ HEADER_LIMIT = 100_000_000  # bytes; what the safetensors format allows
 
 
 def models_of(experiment: Experiment) -> list[str]:
-    """The models that an experiment names, each once: its sources' in their order, then the one that is trained."""
-    named = [s.model for s in experiment.sources if s.kind is not SourceKind.FAKE]
-    return list(dict.fromkeys([*named, *([experiment.training.base] if experiment.training else [])]))
+    """The models that an experiment names, each once: its sources' in their order, then the one that is trained.
+
+    What an API serves is not looked for here, and a named adapter's manifest says its model.
+    """
+    local = [s for s in experiment.sources if s.kind not in (SourceKind.FAKE, SourceKind.CHAT_API, SourceKind.ADAPTER)]
+    named = [*(s.model for s in local), *(s.encoder for s in experiment.sources)]
+    if experiment.training:
+        named.append(experiment.training.base)
+    return list(dict.fromkeys(filter(None, named)))
 
 
 def check_models(models: Iterable[str], folder: Path) -> None:

@@ -1,9 +1,9 @@
 """How good is the probe after how many verified documents? Reuters R8, MiniLM, against what learns nothing.
 
-    python -m tests.benchmarks.probe
+    python tests/benchmarks/probe.py
 
-For each of five draws, the first 50, 100, 200 and 500 of its documents are the verified ones: drawn as they come from
-the training file, so that rare topics are rare. Judged on one sample of 500 documents of the test file, drawn likewise.
+For each of five draws, the first 20, 50, 100, 200 and 500 of its documents are the verified ones: drawn as they come
+from the training file, so that rare topics are rare. Judged on one sample of 500 test documents, drawn likewise.
 Prints a table to standard error and one JSON object last to standard output. Embeddings are kept in .demo/embeddings,
 so that only the first run takes minutes.
 """
@@ -97,9 +97,9 @@ def main() -> None:
         rows[f"probe_{size}"] = mean([probed(encoder, codebook, drawn[:size], test) for drawn in draws])
     for name, row in rows.items():
         told = f"accuracy {row['accuracy']:.3f}  macro-F1 {row['macro_f1']:.3f}  fitted in {row['fit_seconds']:.2f} s"
-        print(f"{name:12} {told}", file=sys.stderr)
+        sys.stderr.write(f"{name:12} {told}\n")
     setting = {"draws": DRAWS, "test_documents": JUDGED, "seed": SEED, "encoder": encoder.version, "threads": threads}
-    print(json.dumps({"rows": rows, **setting}))
+    sys.stdout.write(json.dumps({"rows": rows, **setting}) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 Prints one JSON object last: ``rows`` are documents per second of
 - ``generate``: transformers' ``generate()``, one document at a time;
 - ``pipeline``: transformers' text-generation pipeline, batches of 8;
-- ``batched``: whole prompts in batches of 8, logits of the last position only;
+- ``batched``: whole prompts in batches of 8, the model called as it is; ``batched_last``: logits of the last position
+  only;
 - ``winnow``: CausalScorer, float32; ``winnow_bf16``: the same with ``weights: bfloat16``;
 - ``bound``: what the prompt's own part (the document and after it) would take at the rate of plain matrix products;
 - ``vllm``, ``vllm_bf16``: a vLLM server on all cores, prefix caching on, through the source ``chat_api``;
@@ -84,14 +85,15 @@ def by_pipeline(model: CausalModel, prompt: Prompt) -> Row:
     return run
 
 
-def batched(model: CausalModel, prompt: Prompt) -> Row:
+def batched(model: CausalModel, prompt: Prompt, *, last_only: bool) -> Row:
     """Whole prompts in batches; the label's first token is read at the last position."""
+    positions = 1 if last_only else 0  # transformers' way to say all
 
     @torch.inference_mode()
     def run(texts: Sequence[str]) -> None:
         for start in range(0, len(texts), BATCH):
             ids = torch.tensor([whole(prompt, text) for text in texts[start : start + BATCH]])
-            model.base(input_ids=ids, use_cache=False, logits_to_keep=1)
+            model.base(input_ids=ids, use_cache=False, logits_to_keep=positions)
 
     return run
 
@@ -188,7 +190,8 @@ def main() -> None:
     rows: dict[str, tuple[Row, Sequence[str]]] = {
         "generate": (generate(model, prompt), chosen[: arguments.documents // 2]),
         "pipeline": (by_pipeline(model, prompt), chosen[: arguments.documents // 2]),
-        "batched": (batched(model, prompt), chosen),
+        "batched": (batched(model, prompt, last_only=False), chosen),
+        "batched_last": (batched(model, prompt, last_only=True), chosen),
         "winnow": (winnow(model, prompt), chosen),
         "winnow_bf16": (winnow(half, prompt), chosen),
         "iterative_single": (iterative_single(model, asked), chosen[:1]),
@@ -202,7 +205,7 @@ def main() -> None:
         rates |= vllm_rows(arguments.model, _cut(model, prompt, long[: 2 * len(chosen)]), _cut(model, prompt, warm), 2)
     ratios: dict[str, Any] = {
         f"winnow/{name}": round(rates["winnow"] / rates[name], 2)
-        for name in ("generate", "pipeline", "batched", "bound", "vllm")
+        for name in ("generate", "pipeline", "batched", "batched_last", "bound", "vllm")
         if name in rates
     }
     ratios["iterative/iterative_single"] = round(rates["iterative"] / rates["iterative_single"], 2)

@@ -82,6 +82,7 @@ def classify(
         told = _told(job, manifest["input"]["classified"], manifest["documents_per_second"])
     click.echo(json.dumps(manifest, indent=2, ensure_ascii=False) if as_json else told)
 
+
 def _spec(
     settings: Settings, codebook: str | None, names: tuple[str, ...], config: Path | None, project_id: int | None
 ) -> ClassifySpec:

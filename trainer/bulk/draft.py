@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from label_configs.codebook import Codebook
-from label_configs.codes import Code, Kind, is_key, key_from
+from label_configs.codes import Code, Kind, is_key, key_from, printable
 from label_configs.errors import ConfigError
 from label_configs.strictyaml import dump_yaml
 from ml_backend.atomic import write_atomically
@@ -178,7 +178,7 @@ def _yaml(codebook: Codebook, path: Path, counts: Sequence[int], documents: int)
     """The codebook with what a person should know of it as comments."""
     head = dump_yaml({"name": codebook.name, "kind": codebook.kind.value})
     lines = [
-        f"# Drafted from {documents} documents of {path.name}. Write the definitions: coders and models read them.",
+        f"# Drafted from {documents} documents of {printable(path.name)}. Write the definitions: models read them too.",
         "# `word` is what a language model answers with: short, and different for every code.",
         f"{head}# instruction: the question to coders and models, such as What is this document mainly about?",
         "codes:",

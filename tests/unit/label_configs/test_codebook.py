@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from label_configs.codebook import Code, Codebook, Kind, Label, dump_codebook, load_codebook, shipped_codebooks
+from label_configs.codebook import (
+    Code,
+    Codebook,
+    Kind,
+    Label,
+    codebook_data,
+    dump_codebook,
+    load_codebook,
+    read_codebook,
+    shipped_codebooks,
+)
 from label_configs.errors import CodebookError
 
 DECISIONS = Path(__file__).parents[4] / "shared" / "data" / "flourishing_decisions.csv"
@@ -279,3 +290,31 @@ def test_any_text_survives_yaml(tmp_path_factory: pytest.TempPathFactory, names:
     path = tmp_path_factory.mktemp("yaml") / "any.yaml"
     path.write_text(dump_codebook(codebook), encoding="utf-8")
     assert load_codebook(path) == codebook
+
+
+# --- plain data -----------------------------------------------------------------------------------------------------
+
+
+def test_plain_data_makes_an_equal_codebook() -> None:
+    for name in shipped_codebooks():
+        codebook = load_codebook(name)
+        assert read_codebook(json.loads(json.dumps(codebook_data(codebook)))) == codebook
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (None, "codebook: codes: has no codes"),
+        (7, "codebook: file: must have the keys codes, name"),
+        ({"codes": [{"key": "a", "definition": "x"}]}, "codebook: codes: has only one code"),
+        ({"codez": []}, "codebook: codez: unknown key, remove or rename it (nearest valid key: 'codes')"),
+        ({"codes": [{"key": "a"}, {"key": "b", "definition": 3}]}, "codebook: codes.1.definition: should be a valid"),
+        ({"kind": "x", "codes": []}, "codebook: kind: should be 'exclusive', 'multilabel' or 'graded', not \"x\""),
+        ({"name": "\ud800", "codes": []}, "codebook: file: Invalid JSON"),
+    ],
+)
+def test_plain_data_that_is_wrong_is_told_without_lines(data: object, told: str) -> None:
+    with pytest.raises(CodebookError) as caught:
+        read_codebook(data)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from label_configs.errors import ConfigError
 from label_configs.records import Document
-from ml_backend.files import read_documents
+from ml_backend.files import read_documents, stream_documents
+from ml_backend.row_report import RowProblem
 
 TWO = [Document("1", "Wheat rose."), Document("2", "Ships, and ports.")]
 
@@ -114,3 +115,14 @@ def test_any_text_survives_csv_and_jsonl(tmp_path_factory: pytest.TempPathFactor
     write(folder, "a.jsonl", "\n".join(lines))
     assert read_documents(folder / "a.csv") == expected
     assert read_documents(folder / "a.jsonl") == expected
+
+
+def test_an_id_that_stands_twice_is_found_in_a_long_file(tmp_path: Path) -> None:
+    ids = [f"d{n}" for n in range(5000)] + ["d17", "d4999"]
+    path = write(tmp_path, "a.csv", "id,text\n" + "".join(f"{one},x\n" for one in ids))
+    found = list(stream_documents(path))
+    assert [row for row in found if isinstance(row, Document)] == [Document(one, "x") for one in ids[:5000]]
+    assert [str(row) for row in found if isinstance(row, RowProblem)] == [
+        f"{path}:5002: id 'd17' stands already at {path}:19",
+        f"{path}:5003: id 'd4999' stands already at {path}:5001",
+    ]

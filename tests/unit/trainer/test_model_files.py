@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from label_configs.errors import ModelError
 from ml_backend.experiment import Experiment, Training
-from ml_backend.source_config import SourceConfig, SourceKind
+from ml_backend.source_config import ChatApi, SourceConfig, SourceKind
 from trainer.model_files import check_model, check_models, models_of
 
 
@@ -117,6 +117,12 @@ def test_an_experiments_models_come_once_and_fakes_have_none(model: Path) -> Non
         SourceConfig("defined", SourceKind.CAUSAL, str(model), "definitions"),
     )
     assert models_of(Experiment("reuters8", sources)) == ["owner/minilm", str(model)]
+    elsewhere = (
+        SourceConfig("served", SourceKind.CHAT_API, "llama", api=ChatApi("http://127.0.0.1:8000/v1")),
+        SourceConfig("earlier", SourceKind.ADAPTER, adapter="0123456789abcdef"),
+        SourceConfig("shown", SourceKind.CAUSAL, str(model), "few_shot", encoder="owner/encoder"),
+    )
+    assert models_of(Experiment("reuters8", elsewhere)) == [str(model), "owner/encoder"]
     trained = Experiment("reuters8", sources, training=Training("/gone"))
     assert models_of(trained) == ["owner/minilm", str(model), "/gone"]
     with pytest.raises(ModelError, match="/gone: no such folder"):
