@@ -29,7 +29,8 @@ class VllmServer:
     ``adapters`` under its own, and others can be loaded while it runs, but for ``lora`` False (a base alone is a little
     faster without). All cores that this process may use compute: by
     itself vLLM leaves one idle. Log-probabilities are those that its grammar leaves, without which a label that is not
-    among the 20 most probable of all tokens had none. ``port`` None takes a free one; ``memory`` is what the cache of
+    among the 20 most probable of all tokens had none. ``max_lora_rank`` is best the adapters' own: on a CPU vLLM copies
+    so many columns of every adapted matrix for each token, and that is most of the time it takes. ``port`` None takes a free one; ``memory`` is what the cache of
     keys and values may take, in GiB; ``deadline`` is in seconds. Raises EnvironmentFault when it does not come up.
     """
 
@@ -42,6 +43,7 @@ class VllmServer:
         dtype: str = "float32",
         port: int | None = None,
         lora: bool = True,
+        max_lora_rank: int = 16,
         max_model_len: int = 2048,
         memory: int = 4,
         log_path: Path | None = None,
@@ -61,7 +63,7 @@ class VllmServer:
         self._command = [
             str(executable), "-m", "vllm.entrypoints.openai.api_server", "--enable-prefix-caching",
             *(word for option in options.items() for word in option),
-            *(["--enable-lora", "--max-lora-rank", "64"] if lora or loras else []),
+            *(["--enable-lora", "--max-lora-rank", str(max_lora_rank)] if lora or loras else []),
             *(["--lora-modules", *loras] if loras else []),
         ]  # fmt: skip
         self._environment = _without_proxies() | {

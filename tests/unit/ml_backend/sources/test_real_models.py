@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from label_configs.codebook import Codebook, load_codebook
@@ -9,9 +10,12 @@ from label_configs.records import Document
 from ml_backend.causal_model import CausalModel
 from ml_backend.devices import DeviceFacts
 from ml_backend.prompts import Prompt
+from ml_backend.questions import label_probabilities
+from ml_backend.scoring import CausalScorer
 from ml_backend.sentence_encoder import SentenceEncoder
 from ml_backend.sources.causal import CausalSource
 from ml_backend.sources.similarity import SimilaritySource
+from ml_backend.whole_prompt import whole_prompt_answers
 from trainer.demo import documents
 from trainer.demo.wheels import DemoFiles
 
@@ -64,8 +68,24 @@ def test_similarity_depends_on_the_document_alone(encoder: SentenceEncoder, reut
     assert source.propose([]) == []
 
 
-def test_smollm2_gives_every_label_a_probability(reuters: Codebook, demo_files: DemoFiles) -> None:
-    model = CausalModel(str(demo_files.smollm2), DeviceFacts("cpu", "cpu", 1 << 30, False))
+@pytest.fixture(scope="module")
+def model(demo_files: DemoFiles) -> CausalModel:
+    return CausalModel(str(demo_files.smollm2), DeviceFacts("cpu", "cpu", 1 << 30, False))
+
+
+@pytest.mark.parametrize(("name", "shipped"), [("zero_shot", "cap"), ("iterative", "reuters8")])
+def test_smollm2_scores_as_it_would_read_whole_prompts(model: CausalModel, name: str, shipped: str) -> None:
+    prompt = Prompt(name, load_codebook(shipped), model.tokenizer)
+    texts = [CLEAR["grain"], CLEAR["crude"] + " " + CLEAR["interest"]]
+    assert model.shares_prefix
+    found = np.stack([s.probabilities for s in CausalScorer(model.base, prompt).score(texts)])
+    answers = whole_prompt_answers(model.base, prompt, [prompt.document_ids(text)[0] for text in texts])
+    expected = label_probabilities(prompt.codebook, prompt.questions, answers)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert found.argmax(1).tolist() == expected.argmax(1).tolist()
+
+
+def test_smollm2_gives_every_label_a_probability(reuters: Codebook, model: CausalModel) -> None:
     source = CausalSource("zero", "v", model, Prompt("zero_shot", reuters, model.tokenizer))
     proposals = source.propose([Document(code, text) for code, text in CLEAR.items()])
     for proposal in proposals:
