@@ -68,7 +68,7 @@ test: venv label-studio demo-files chromium ## every test: unit, integration, br
 	@$(BIN)/python -m pytest
 
 test-vllm: venv vllm demo-files ## a real vLLM server against the local sources; not a part of `make test`
-	@$(BIN)/python -m pytest tests/vllm
+	@$(BIN)/python -m pytest --timeout 3000 tests/vllm
 
 BENCH_STAMP := .venv/.stamp-bench
 $(BENCH_STAMP): .venv/.stamp

@@ -13,8 +13,8 @@ from ml_backend.source_config import ChatApi, SourceKind, is_loopback
 def load_adapter_into_server(api: ChatApi, key: SecretStr | None, adapter: Adapter) -> str:
     """Have a vLLM server load an adapter, and return the name that it serves it under: the adapter's id.
 
-    A name that names the bytes, since vLLM keeps computed prefixes by name: an adapter loaded under the name of another
-    one would answer with what that one had computed. An adapter that is there already is left as it is. The server must
+    Name and folder name the bytes, since vLLM keeps computed prefixes by name and folder: other weights under the same
+    ones would answer with what the earlier had computed. An adapter that is there is left as it is. The server must
     have been started with ``--enable-lora`` and ``VLLM_ALLOW_RUNTIME_LORA_UPDATING=1``, and see the adapter's folder
     under the same path. Raises ConfigError for a host that is not this machine and not allowed, ModelError when the
     server is away or refuses the key, AdapterError when it does not load it.

@@ -149,6 +149,7 @@ def report(result: Result) -> Group:
             f"Its probabilities are tempered by {result['temperature']:g}: ECE {_figure(holdout['ece'])} -> "
             f"{_figure(holdout['ece_tempered'])} (cross-fitted)."
         )
+    lines.append(f"`winnow classify FILE --codebook FILE --source adapter:{result['adapter_id']} --out FILE` uses it.")
     if result.get("earlier"):
         lines.append("It was trained earlier on the same documents; --again trains anew.")
     return Group(table, *(Text(line, overflow="fold") for line in lines))

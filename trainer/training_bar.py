@@ -1,28 +1,37 @@
-"""How far a fine-tuning has come, on a terminal."""
+"""How far a fine-tuning has come: a bar where there is a terminal, else a line in the log now and then."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import time
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+log = logging.getLogger(__name__)
+
+SECONDS_BETWEEN = 10.0  # lines in the log, within one stage
+
 
 class TrainingBar:
-    """A bar with the stage, the steps done and the seconds left; ``update`` takes what ``trainer.fit`` tells.
+    """The stage, the steps done and the seconds left; ``update`` takes what ``trainer.fit`` tells.
 
-    ``waiting`` is shown as long as nothing was told.
+    ``waiting`` is shown as long as nothing was told. ``clock`` gives seconds.
     """
 
-    def __init__(self, console: Console, waiting: str = "queued") -> None:
-        self._waiting = waiting
+    def __init__(self, console: Console, waiting: str = "queued", clock: Callable[[], float] = time.monotonic) -> None:
+        self._stage, self._clock, self._told = waiting, clock, clock()
         stage, left = TextColumn("{task.description}"), TextColumn("{task.fields[left]}")
-        self._bar = Progress(stage, BarColumn(), MofNCompleteColumn(), left, TimeElapsedColumn(), console=console)
+        self._bar = Progress(
+            stage, BarColumn(), MofNCompleteColumn(), left, TimeElapsedColumn(),
+            console=console, disable=not console.is_terminal,
+        )  # fmt: skip
         self._task = self._bar.add_task(waiting, total=None, left="")
 
-    def __enter__(self) -> TrainingBar:
+    def __enter__(self) -> Self:
         self._bar.start()
         return self
 
@@ -32,14 +41,19 @@ class TrainingBar:
         self._bar.stop()
 
     def update(self, progress: Mapping[str, Any]) -> None:
-        """Show the last thing told: a stage, a step, or nothing yet."""
-        otherwise = "train" if "step" in progress else self._waiting
-        shown: dict[str, Any] = {"description": str(progress.get("stage", otherwise))}
+        """Show the last thing told: a stage, a step, or nothing new."""
+        before, self._stage = self._stage, str(progress.get("stage", "train" if "step" in progress else self._stage))
+        shown: dict[str, Any] = {"description": self._stage}
         if "step" in progress:
             shown |= {"completed": progress["step"], "total": progress["steps"]}
         if "seconds_left" in progress:
             shown["left"] = f"{progress['seconds_left']:.0f} s left"
         self._bar.update(self._task, **shown)
+        now = self._clock()
+        if self._bar.disable and (self._stage != before or now - self._told >= SECONDS_BETWEEN):
+            self._told = now
+            done = f": step {shown['completed']} of {shown['total']}" if "completed" in shown else ""
+            log.info("%s%s%s", self._stage, done, f", {shown['left']}" if "left" in shown else "")
 
     def end(self, word: str) -> None:
         """All steps are done; ``word`` says what came of them."""

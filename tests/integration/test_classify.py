@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,19 +36,7 @@ from trainer.up import environment, web_answers
 
 pytestmark = pytest.mark.timeout(240)
 
-# The README shows it.
-CLIENT = """import os, time, httpx
-
-auth = ("winnow", os.environ["WINNOW_PASSWORD"])
-with httpx.Client(base_url="http://127.0.0.1:9090", auth=auth, timeout=90) as winnow:
-    body = {"project": 1, "documents": [{"id": "d1", "text": "The grain harvest was poor."}]}
-    answer = winnow.post("/classify", json=body).raise_for_status().json()
-    while answer.get("state") in ("queued", "working"):
-        time.sleep(1)
-        answer = winnow.get(answer["status_url"], params={"wait": 30}).raise_for_status().json()
-for result in answer["results"]:
-    print(result["id"], result["source"], result["chosen"], result["codes"][0]["probability"])
-"""
+README = Path(__file__).parents[2] / "README.md"
 CODEBOOK = load_codebook("reuters8")
 WORDS = SourceConfig("words", SourceKind.FAKE)
 
@@ -185,7 +174,9 @@ def documents(subject: str) -> list[dict[str, str]]:
 
 
 def assert_the_client_works(url: str, password: str) -> None:
-    program = CLIENT.replace("http://127.0.0.1:9090", url)
+    """The program in the README, as it stands there but for the address."""
+    (shown,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    program = shown.replace("http://127.0.0.1:9090", url)
     assert url in program
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False,

@@ -27,11 +27,11 @@ class VllmServer:
 
     ``executable`` is the Python of vLLM's environment; the model is served under its folder's name, each of
     ``adapters`` under its own, and others can be loaded while it runs, but for ``lora`` False (a base alone is a little
-    faster without). All cores that this process may use compute: by
-    itself vLLM leaves one idle. Log-probabilities are those that its grammar leaves, without which a label that is not
-    among the 20 most probable of all tokens had none. ``max_lora_rank`` is best the adapters' own: on a CPU vLLM copies
-    so many columns of every adapted matrix for each token, and that is most of the time it takes. ``port`` None takes a free one; ``memory`` is what the cache of
-    keys and values may take, in GiB; ``deadline`` is in seconds. Raises EnvironmentFault when it does not come up.
+    faster without). ``max_lora_rank`` is best the adapters' own: on a CPU vLLM copies so many columns of every adapted
+    matrix for each token, which is most of its time. All cores that this process may use compute: by itself vLLM leaves
+    one idle. Log-probabilities are those that its grammar leaves; else a label that is not among the 20 most probable
+    of all tokens has none. ``port`` None takes a free one; ``memory`` is what the cache of keys and values may take, in
+    GiB; ``deadline`` is in seconds. Raises EnvironmentFault when it does not come up.
     """
 
     def __init__(

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import safetensors.torch
@@ -38,7 +40,8 @@ pytestmark = pytest.mark.models
 
 ROOT = Path(__file__).parents[2]
 CPU = DeviceFacts("cpu", "cpu", 1 << 30, False)
-RECIPE = LoraRecipe(epochs=2, precision=Precision.FP32, prompt="zero_shot", max_document_tokens=128)
+PATIENCE = 600.0  # seconds for one answer: adapters are slow on a CPU, and other work may share it
+RECIPE = LoraRecipe(rank=8, alpha=16, epochs=2, precision=Precision.FP32, prompt="zero_shot", max_document_tokens=128)
 TRAINED, ASKED = 64, 50  # documents
 LONGEST = 1200  # characters of a document that is asked about: nothing is cut, whichever way tokens are counted
 
@@ -106,7 +109,7 @@ def server(adapter: Adapter, demo_files: DemoFiles, tmp_path_factory: pytest.Tem
     if not executable.exists():
         pytest.skip("vLLM is not installed: run `make vllm`")
     log_path = tmp_path_factory.mktemp("vllm") / "vllm.log"
-    with VllmServer(executable, demo_files.smollm2, dtype="float32", log_path=log_path) as running:
+    with VllmServer(executable, demo_files.smollm2, max_lora_rank=RECIPE.rank, log_path=log_path) as running:
         yield running
 
 
@@ -115,7 +118,8 @@ def ask(server: VllmServer, reuters: Codebook, asked: list[Document], tmp_path: 
     """Ask the server about the fifty documents; ``model`` is the name of an adapter, by default the base's."""
 
     def propose(model: str = server.model, some: Sequence[Document] = asked, **api: Any) -> list[Proposal]:
-        config = SourceConfig("vllm", SourceKind.CHAT_API, model=model, api=ChatApi(server.base_url, **api))
+        served = ChatApi(server.base_url, timeout_seconds=PATIENCE, **api)
+        config = SourceConfig("vllm", SourceKind.CHAT_API, model=model, api=served)
         return ChatApiSource(config, "v", reuters, Ledger(tmp_path)).propose(some)
 
     return propose
@@ -181,8 +185,25 @@ def test_a_served_adapter_gives_the_codes_of_the_local_one(
     record_property("equal codes", equal)
     record_property("mean difference of probabilities", float(apart.mean()))
     assert equal >= ASKED - 2
-    assert apart.mean() < 0.01
+    assert apart.mean() < 0.03, "words in other tokens than the usual ones count here, but not locally"
     assert equal_codes(ask(), expected) < equal, "the base itself says something else"
+
+
+def test_other_weights_under_the_same_name_and_folder_would_answer_with_what_the_earlier_computed(
+    ask: Ask, server: VllmServer, adapter: Adapter, other_adapter: Adapter, asked: list[Document],
+    reuters: Codebook, tmp_path: Path,
+) -> None:  # fmt: skip
+    """Why adapters are loaded under the id of their bytes, from a folder of that name."""
+    long = sorted(asked, key=lambda document: -len(document.text))[:4]  # vLLM keeps whole blocks of 128 tokens
+    body = {"lora_name": "current", "lora_path": str(tmp_path / "current"), "load_inplace": True}
+    for each in (adapter, other_adapter):
+        shutil.copytree(each.folder, tmp_path / "current", dirs_exist_ok=True)
+        httpx.post(f"{server.base_url}/load_lora_adapter", json=body, trust_env=False, timeout=60).raise_for_status()
+        stale = table(ask("current", long), reuters)
+    name = load_adapter_into_server(ChatApi(server.base_url), None, other_adapter)
+    versioned = table(ask(name, long), reuters)
+    assert np.abs(stale - versioned).max() > 0.01
+    assert table(ask(name, long), reuters) == pytest.approx(versioned, abs=1e-4), "by its id it answers the same again"
 
 
 def test_json_held_to_a_schema_and_free_answers_are_understood(

@@ -205,16 +205,31 @@ def test_the_report_in_words() -> None:
     assert "better" not in text
 
 
-def test_the_bar_shows_stage_steps_and_seconds() -> None:
-    def show(console: Console) -> None:
-        with TrainingBar(console, "start") as bar:
-            for progress in ({}, {"stage": "load"}, {"step": 3, "steps": 12, "seconds_left": 41.2}):
-                bar.update(progress)
+TOLD: list[dict[str, object]] = [
+    {}, {"stage": "load"}, {"stage": "train", "training": 96}, *({"step": n, "steps": 12, "seconds_left": 50.0 - n}
+                                                                for n in range(1, 4)),
+]  # fmt: skip
 
-    last = rendered(show).strip().splitlines()[-1]
-    assert last.startswith("train")
+
+def test_the_bar_shows_stage_steps_and_seconds() -> None:
+    out = io.StringIO()
+    with TrainingBar(Console(file=out, width=120, force_terminal=True, color_system=None), "start") as bar:
+        for progress in TOLD:
+            bar.update(progress)
+    last = out.getvalue().replace("\r", "\n").rpartition("train")[2]
     assert "3/12" in last
-    assert "41 s left" in last
+    assert "47 s left" in last
+
+
+def test_without_a_terminal_the_log_says_so_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    out, ticks = io.StringIO(), iter([0, 1, 2, 3, 4, 5, 14])
+    with TrainingBar(Console(file=out), "start", clock=lambda: float(next(ticks))) as bar:
+        for progress in TOLD:
+            bar.update(progress)
+    # Nothing of the first two steps: they follow on the heels of the stage.
+    assert [r.getMessage() for r in caplog.records] == ["load", "train", "train: step 3 of 12, 47 s left"]
+    assert out.getvalue().strip() == ""
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
