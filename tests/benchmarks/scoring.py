@@ -20,6 +20,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ import torch
 from questions import questions
 from transformers import pipeline
 
-from label_configs.codebook import load_codebook
+from label_configs.codebook import Codebook, load_codebook
 from ml_backend.causal_model import CausalModel
 from ml_backend.devices import device_facts, set_threads
 from ml_backend.prompts import Prompt
@@ -42,9 +43,15 @@ BATCH = 8
 Row = Callable[[Sequence[str]], None]
 
 
+def cap() -> Codebook:
+    """The CAP codebook, answered with the names that the prompt lists."""
+    codebook = load_codebook("cap")
+    return replace(codebook, codes=tuple(replace(code, word=code.name) for code in codebook.codes))
+
+
 def prompt_of(model: CausalModel) -> Prompt:
     """The CAP prompt in which every document is cut to the same length."""
-    whole = Prompt(str(HERE / "cap.j2"), load_codebook("cap"), model.tokenizer)
+    whole = Prompt(str(HERE / "cap.j2"), cap(), model.tokenizer)
     room = PROMPT_TOKENS - len(whole.prefix_ids) - len(whole.tails[0])
     return Prompt(whole.name, whole.codebook, model.tokenizer, max_document_tokens=room)
 
@@ -56,7 +63,7 @@ def whole(prompt: Prompt, text: str) -> list[int]:
 
 @torch.inference_mode()
 def generate(model: CausalModel, prompt: Prompt) -> Row:
-    """One document at a time; as many new tokens as the longest label has."""
+    """One document at a time; as many new tokens as the longest label has, or until it says that it ends."""
     longest = max(map(len, prompt.answer_ids[0]))
 
     def run(texts: Sequence[str]) -> None:
@@ -159,7 +166,7 @@ def vllm_rows(folder: Path, texts: Sequence[str], warm: Sequence[str], turns: in
         sys.stderr.write("no vLLM: `make bench-vllm` builds its environment\n")
         return {}
     return {
-        name: documents_per_second(folder, HERE / "cap.j2", texts, warm, dtype, turns)
+        name: documents_per_second(folder, HERE / "cap.j2", cap(), texts, warm, dtype, turns)
         for name, dtype in (("vllm", "float32"), ("vllm_bf16", "bfloat16"))
     }
 

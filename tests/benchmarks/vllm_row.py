@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from label_configs.codebook import load_codebook
+from label_configs.codebook import Codebook
 from label_configs.records import Document
 from ml_backend.source_config import ChatApi, SourceConfig, SourceKind
 from ml_backend.sources.chat_api import ChatApiSource
@@ -27,7 +27,7 @@ def executable() -> Path | None:
 
 
 def documents_per_second(
-    model: Path, template: Path, texts: Sequence[str], warm: Sequence[str], dtype: str, turns: int
+    model: Path, template: Path, codebook: Codebook, texts: Sequence[str], warm: Sequence[str], dtype: str, turns: int
 ) -> float:
     """The best of ``turns`` turns over documents that the server has not seen; ``warm`` ones come before them."""
     python = executable()
@@ -39,7 +39,7 @@ def documents_per_second(
     ):
         api = ChatApi(server.base_url, concurrency=CONCURRENCY)
         config = SourceConfig("vllm", SourceKind.CHAT_API, server.model, str(template), api=api)
-        source = ChatApiSource(config, "vllm", load_codebook("cap"), Ledger(Path(home)))
+        source = ChatApiSource(config, "vllm", codebook, Ledger(Path(home)))
         source.propose([Document(f"warm-{i}", text) for i, text in enumerate(warm)])
         best = 0.0
         for turn in range(turns):

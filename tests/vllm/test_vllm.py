@@ -40,8 +40,9 @@ pytestmark = pytest.mark.models
 
 ROOT = Path(__file__).parents[2]
 CPU = DeviceFacts("cpu", "cpu", 1 << 30, False)
+PROMPT = str(Path(__file__).parent / "lines.j2")
 PATIENCE = 600.0  # seconds for one answer: adapters are slow on a CPU, and other work may share it
-RECIPE = LoraRecipe(rank=8, alpha=16, epochs=2, precision=Precision.FP32, prompt="zero_shot", max_document_tokens=128)
+RECIPE = LoraRecipe(rank=8, alpha=16, epochs=2, precision=Precision.FP32, prompt=PROMPT, max_document_tokens=128)
 TRAINED, ASKED = 64, 50  # documents
 LONGEST = 1200  # characters of a document that is asked about: nothing is cut, whichever way tokens are counted
 
@@ -99,7 +100,7 @@ def local(demo_files: DemoFiles) -> CausalModel:
 
 @pytest.fixture(scope="module")
 def prompt(local: CausalModel, reuters: Codebook) -> Prompt:
-    return Prompt("zero_shot", reuters, local.tokenizer)
+    return Prompt(PROMPT, reuters, local.tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +120,7 @@ def ask(server: VllmServer, reuters: Codebook, asked: list[Document], tmp_path: 
 
     def propose(model: str = server.model, some: Sequence[Document] = asked, **api: Any) -> list[Proposal]:
         served = ChatApi(server.base_url, timeout_seconds=PATIENCE, **api)
-        config = SourceConfig("vllm", SourceKind.CHAT_API, model=model, api=served)
+        config = SourceConfig("vllm", SourceKind.CHAT_API, model=model, prompt=PROMPT, api=served)
         return ChatApiSource(config, "v", reuters, Ledger(tmp_path)).propose(some)
 
     return propose

@@ -69,4 +69,7 @@ class ThreadWorker:
                 self._redis.hset(job.key, mapping={"worker_name": self._name, "status": JobStatus.STARTED.value})
                 done = self._line.work(self.pool, job.id)
                 job.set_status(JobStatus.FINISHED)
+                self._redis.expire(
+                    job.key, 60
+                )  # as RQ does: it writes the job anew even where it was deleted meanwhile
                 Result.create(job, Result.Type.SUCCESSFUL, ttl=60, return_value=done)

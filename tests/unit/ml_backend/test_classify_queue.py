@@ -271,7 +271,8 @@ def test_chunks_come_back_in_order(line: ClassifyQueue, redis: Redis, spec: Clas
     asked = sorted(i for _, ids in one.pool.asked + two.pool.asked for i in ids)
     assert asked == sorted(d.id for chunk in sent for d in chunk), "each document once"
     assert objects(line) == []
-    assert not [key for key in redis.scan_iter() if b"job" in key or b"proposals" in key]
+    assert not [key for key in redis.scan_iter() if b"proposals" in key], "what a run made is its own"
+    assert all(redis.ttl(key) > 0 for key in redis.scan_iter("rq:job:*")), "what is left of jobs expires"
 
 
 def test_only_so_many_are_under_way(line: ClassifyQueue, redis: Redis, spec: ClassifySpec) -> None:
