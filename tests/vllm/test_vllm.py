@@ -185,6 +185,7 @@ def test_a_served_adapter_gives_the_codes_of_the_local_one(
     apart = np.abs(table(served, reuters) - table(expected, reuters))
     record_property("equal codes", equal)
     record_property("mean difference of probabilities", float(apart.mean()))
+    record_property("largest difference of probabilities", float(apart.max()))
     assert equal >= ASKED - 2
     assert apart.mean() < 0.03, "words in other tokens than the usual ones count here, but not locally"
     assert equal_codes(ask(), expected) < equal, "the base itself says something else"
