@@ -266,7 +266,9 @@ def test_prompts_are_written_without_a_model(tmp_path: Path) -> None:
     assert doctor.check_prompts(wanted, CODEBOOK).split(", ")[0] == "definitions"
     wanted = experiment(tmp_path, YAML + "    prompt: ./mine.j2\n")
     assert "mine.j2" in told(lambda: doctor.check_prompts(wanted, CODEBOOK))
-    (tmp_path / "mine.j2").write_text("{% block system %}{% endblock %}{% block user %}no text{% endblock %}")
+    (tmp_path / "mine.j2").write_text(
+        "{% block system %}{% endblock %}{% block user %}no text{% endblock %}{% block question %}{% endblock %}"
+    )
     with pytest.raises(WinnowError, match="must stand once"):
         doctor.check_prompts(wanted, CODEBOOK)
     (tmp_path / "mine.j2").write_text("{% block system %}{% endblock %}{% block user %}{{ docment }}{% endblock %}")
