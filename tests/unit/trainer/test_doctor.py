@@ -271,7 +271,9 @@ def test_prompts_are_written_without_a_model(tmp_path: Path) -> None:
     )
     with pytest.raises(WinnowError, match="must stand once"):
         doctor.check_prompts(wanted, CODEBOOK)
-    (tmp_path / "mine.j2").write_text("{% block system %}{% endblock %}{% block user %}{{ docment }}{% endblock %}")
+    (tmp_path / "mine.j2").write_text(
+        "{% block system %}{% endblock %}{% block user %}{{ docment }}{% endblock %}{% block question %}{% endblock %}"
+    )
     with pytest.raises(WinnowError, match="docment"):
         doctor.check_prompts(wanted, CODEBOOK)
 
