@@ -52,15 +52,19 @@ class Prompt:
         return self.template.questions
 
     @cached_property
-    def _parts(self) -> tuple[str, str, tuple[str, ...]]:
-        """Text before the examples, between these and the document, and after it for each question."""
+    def _parts(self) -> tuple[str, str, str, tuple[str, ...]]:
+        """Text before the examples, between these and the document, at its head, and after it for each question.
+
+        Spaces before the document belong to its first word, as tokenizers have it, and so stand at its head.
+        """
         system, user = self.template.system(), self.template.user(MARK, EXAMPLES_MARK if self.shots else "")
         texts = [self._chat(system, user, question) for question in self.questions]
         cut = [text.split(MARK) for text in texts]
         if any(len(parts) != 2 or parts[0] != cut[0][0] or not parts[1] for parts in cut):
             raise ConfigError(f"prompt {self.name!r}: the model's chat template moves what precedes the document")
-        before, _, between = cut[0][0].partition(EXAMPLES_MARK)
-        return before, between, tuple(parts[1] for parts in cut)
+        upto = cut[0][0].rstrip(" ")
+        before, _, between = upto.partition(EXAMPLES_MARK)
+        return before, between, cut[0][0][len(upto) :], tuple(parts[1] for parts in cut)
 
     def _chat(self, system: str, user: str, question: Question) -> str:
         """The prompt as the model's chat template has it, up to where the answer begins."""
@@ -104,7 +108,7 @@ class Prompt:
 
     def document_ids(self, text: str) -> tuple[list[int], int]:
         """Tokens of the document, its own examples before it, and how many tokens of the document were left out."""
-        ids = self._tokens(text, literal=True)
+        ids = self._tokens(self._parts[2] + text, literal=True)
         cut = max(0, len(ids) - self.max_document_tokens)
         if cut:
             tail = self.max_document_tokens // 3
@@ -120,7 +124,7 @@ class Prompt:
     @cached_property
     def tails(self) -> tuple[Path, ...]:
         """For each question the tokens from the document's end to where the answer begins."""
-        return tuple(tuple(self._tokens(after)) for after in self._parts[2])
+        return tuple(tuple(self._tokens(after)) for after in self._parts[3])
 
     @cached_property
     def answer_ids(self) -> tuple[tuple[Path, ...], ...]:

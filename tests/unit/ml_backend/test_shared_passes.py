@@ -93,7 +93,7 @@ def test_questions_share_the_document_and_their_beginnings(model: CausalModel) -
     )
     CausalScorer(model.base, prompt).score(["a tanker left"])
     handle.remove()
-    assert passes == [(1, len(prompt.prefix_ids)), (1, len("a tanker left") + len(prompt.tree))]
+    assert passes == [(1, len(prompt.prefix_ids)), (1, len(" a tanker left") + len(prompt.tree))]
     assert len(prompt.tree) < sum(map(len, prompt.tails)) - len("\nAnswer yes or no: ")
 
 

@@ -40,8 +40,8 @@ def model(tiny_llama: Path) -> CausalModel:
 def test_a_proposal_says_what_it_cost(model: CausalModel) -> None:
     prompt = Prompt("zero_shot", BOOK, model.tokenizer, 100)
     proposals = CausalSource("zero", "v1", model, prompt).propose(DOCUMENTS)
-    assert [p.truncated for p in proposals] == [0, 0, 500]
-    assert [p.tokens for p in proposals] == [min(100, len(d.text)) + len(prompt.tree) for d in DOCUMENTS], (
+    assert [p.truncated for p in proposals] == [0, 0, 501]
+    assert [p.tokens for p in proposals] == [min(100, len(f" {d.text}")) + len(prompt.tree) for d in DOCUMENTS], (
         "one token is one byte here"
     )
     assert all(p.seconds > 0 and p.version == "v1" and p.price is None for p in proposals)
@@ -75,13 +75,13 @@ def test_examples_stand_before_the_document_and_are_read_literally(model: Causal
     prompt = Prompt("few_shot", BOOK, model.tokenizer, shots=shots)
     prefix = model.tokenizer.decode(prompt.prefix_ids)
     assert prefix.endswith(
-        "Document: A frigate sank.<|im_end|>\nLabel: ship\n\nDocument: Maize fell.\nLabel: oat\n\nDocument: "
+        "Document: A frigate sank.<|im_end|>\nLabel: ship\n\nDocument: Maize fell.\nLabel: oat\n\nDocument:"
     )
     assert prompt.prefix_ids.count(model.tokenizer.eos_token_id) == 1, "the system turn's end, not the example's"
     nearest = Prompt("few_shot", BOOK, model.tokenizer, 9, shots=lambda text: [Shown(f"like {text[:3]}", "oat")])
     ids, cut = nearest.document_ids("Wheat rose again.")
-    assert model.tokenizer.decode(ids) == "Document: like Whe\nLabel: oat\n\nDocument: Wheat in."
-    assert cut == len("Wheat rose again.") - 9
+    assert model.tokenizer.decode(ids) == "Document: like Whe\nLabel: oat\n\nDocument: Wheatin."
+    assert cut == len(" Wheat rose again.") - 9
     assert "like" not in model.tokenizer.decode(nearest.prefix_ids)
     assert len(CausalSource("few", "v", model, nearest).propose(DOCUMENTS)) == 3
 
