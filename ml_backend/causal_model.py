@@ -70,13 +70,10 @@ class CausalModel:
         Measured once on a few tokens: a model with recurrent layers, or one that reads masks in its own way, does not.
         """
         with self.using(None) as model:
-            difference = sharing_error(model)
-        tolerated = QUANTISED_TOLERANCE if self._quantised else TOLERANCE[self.base.dtype]
-        if difference > tolerated:
-            log.warning("model %s: cannot share a prompt's beginning (logits differ by %.2g); whole prompts are read",
-                        self.name, difference)  # fmt: skip
-            return False
-        return True
+            shares = can_share(model, quantised=self._quantised)
+        if not shares:
+            log.warning("model %s: cannot share a prompt's beginning; whole prompts are read", self.name)
+        return shares
 
     @contextmanager
     def using(self, adapter_id: str | None, folder: Path | None = None) -> Iterator[Any]:
@@ -152,6 +149,11 @@ def held_as(weights: Weights, facts: DeviceFacts) -> tuple[torch.dtype, BitsAndB
         return facts.dtype, None
     named = {Weights.FLOAT32: torch.float32, Weights.BFLOAT16: torch.bfloat16, Weights.FLOAT16: torch.float16}
     return named[weights], None
+
+
+def can_share(model: Any, *, quantised: bool) -> bool:
+    """Whether ``sharing_error`` is within what rounding explains."""
+    return sharing_error(model) <= (QUANTISED_TOLERANCE if quantised else TOLERANCE[model.dtype])
 
 
 @torch.inference_mode()

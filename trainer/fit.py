@@ -26,7 +26,7 @@ from label_configs.errors import TrainingError, WinnowError, reason
 from label_configs.records import Proposal, VerifiedExample, chosen_labels
 from ml_backend.adapters import AdapterStore
 from ml_backend.atomic import write_atomically
-from ml_backend.causal_model import CausalModel, load_adapter
+from ml_backend.causal_model import CausalModel, can_share, load_adapter
 from ml_backend.devices import device_facts, set_threads
 from ml_backend.prompts import Prompt
 from ml_backend.scoring import CausalScorer
@@ -35,7 +35,7 @@ from ml_backend.sources.base import ranked
 from trainer.base_model import load_trainable, resolved
 from trainer.collate import Collator, SequenceDataset, sequences
 from trainer.loss import SharedPrefixLoss, WholePromptLoss
-from trainer.recipe import LoraRecipe, Precision, recipe_with
+from trainer.recipe import LoraRecipe, Precision, Quantization, recipe_with
 
 Emit = Callable[[Mapping[str, Any]], None]
 
@@ -212,6 +212,11 @@ def run(folder: Path, emit: Emit) -> None:
     holdout = [e for e in examples if e.holdout]
     emit({"stage": "load"})
     model, tokenizer = load_trainable(plan.base, recipe, facts)
+    model.eval()
+    if not can_share(model.get_base_model(), quantised=recipe.quantization is not Quantization.NONE):
+        raise TrainingError(
+            f"base {plan.base}: its layers cannot share a prompt's beginning, which training needs; use another base"
+        )
     prompt = Prompt(recipe.prompt, codebook, tokenizer, recipe.max_document_tokens)
     emit({"stage": "train", "training": len(training)})
     started = time.monotonic()

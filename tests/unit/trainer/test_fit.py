@@ -14,7 +14,14 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+)
 
 from label_configs.codebook import Code, Codebook, Kind, dump_codebook
 from label_configs.errors import AdapterError, TrainingError
@@ -205,6 +212,14 @@ def test_a_round_leaves_an_adapter_and_an_outcome(base: Path, tmp_path: Path) ->
     with model.using(adapter.name, adapter) as causal:
         scored = CausalScorer(causal, prompt).score([e.text for e in examples(10, holdout=True)])
     assert [[BOOK.label_keys[int(s.probabilities.argmax())]] for s in scored] == TRUTH
+
+
+def test_a_base_that_cannot_share_a_prefix_is_refused(base: Path, tmp_path: Path) -> None:
+    recurrent = tmp_path / "mamba"
+    MambaForCausalLM(MambaConfig(vocab_size=300, hidden_size=32, num_hidden_layers=2)).save_pretrained(recurrent)
+    AutoTokenizer.from_pretrained(base).save_pretrained(recurrent)
+    with pytest.raises(TrainingError, match=r"mamba: its layers cannot share a prompt's beginning.*use another base"):
+        run(planned(tmp_path / "round", recurrent, recipe=replace(QUICK, target_modules=("in_proj",))), silent)
 
 
 def test_the_current_adapter_is_asked_as_it_proposes(base: Path, tmp_path: Path) -> None:
