@@ -47,10 +47,10 @@ class Scored:
 
 def share_a_pass(prompt: Prompt, other: Prompt) -> bool:
     """Whether two prompts of one tokenizer differ only in what follows the document."""
-    fixed = not callable(prompt.shots) and not callable(other.shots)
-    return (
-        fixed and prompt.max_document_tokens == other.max_document_tokens and prompt.prefix_ids == other.prefix_ids
-    )  # fmt: skip
+    if callable(prompt.shots) or callable(other.shots) or prompt.max_document_tokens != other.max_document_tokens:
+        return False
+    # Any document shows whether the same spaces stand at its head.
+    return prompt.prefix_ids == other.prefix_ids and prompt.document_ids("x") == other.document_ids("x")
 
 
 class CausalScorer:

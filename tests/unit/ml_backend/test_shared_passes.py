@@ -114,6 +114,11 @@ def test_prompts_that_differ_after_the_document_share_the_pass(model: CausalMode
     assert share_a_pass(first, second)
     assert not share_a_pass(first, replace(second, max_document_tokens=3))
     assert not share_a_pass(first, Prompt("zero_shot", BOOKS[0], model.tokenizer))
+    text = Path(first.name).read_text(encoding="utf-8")
+    (tmp_path / "unspaced.j2").write_text(text.replace("T: {{", "T:{{"), encoding="utf-8")
+    unspaced = Prompt(str(tmp_path / "unspaced.j2"), BOOKS[0], model.tokenizer)
+    assert unspaced.prefix_ids == first.prefix_ids
+    assert not share_a_pass(first, unspaced)
     passes: list[int] = []
     handle = model.base.base_model.register_forward_pre_hook(lambda _m, _a, _kw: passes.append(1), with_kwargs=True)
     both = CausalScorer(model.base, [first, second]).score_all(["ships", "wheat"])
