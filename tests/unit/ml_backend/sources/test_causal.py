@@ -95,6 +95,7 @@ def test_sources_over_the_same_documents_share_what_they_can(model: CausalModel,
     prompts = [Prompt(name, BOOK, model.tokenizer) for name in ("iterative", "zero_shot", str(path))]
     sources = [CausalSource(p.name, p.name, model, p) for p in prompts]
     mended = CalibratedSource(sources[2], 2.0, BOOK)
+    assert model.shares_prefix  # measured once, in passes of its own
     passes: list[int] = []
     handle = model.base.base_model.register_forward_pre_hook(
         lambda _m, _a, kw: passes.append(len(kw["input_ids"])), with_kwargs=True
