@@ -9,17 +9,30 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from label_configs.codes import Kind
 
 
+class Arm(StrEnum):
+    """How a document is coded: by reviewing candidates, or without them, for comparison and for the holdout."""
+
+    REVIEW = "review"  # candidates are judged
+    CHOOSE = "choose"  # no candidates: codes are chosen from the whole codebook
+    BLIND = "blind"  # the same, and nothing that a source proposed is in the task before it is coded
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text to be coded. ``id`` is the team's own identifier; ``task_id`` is Label Studio's, once imported."""
+    """A text to be coded. ``id`` is the team's own identifier; ``task_id`` is Label Studio's, once imported.
+
+    ``repeat`` is 0 for a document's first task, 1 for a copy that the same coder codes later (intra-coder agreement).
+    """
 
     id: str
     text: str
     task_id: int | None = None
+    repeat: int = 0
 
     @property
     def digest(self) -> str:
@@ -89,11 +102,15 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class CandidateSet:
-    """The candidates of one document in the order shown; ``version`` names the inputs that they were made from."""
+    """The candidates of one document in the order shown; ``version`` names the inputs that they were made from.
+
+    In the arms choose and blind there are none.
+    """
 
     document_id: str
     version: str
     candidates: tuple[Candidate, ...]
+    arm: Arm = Arm.REVIEW
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +121,8 @@ class Decision:
     holds in the coder's view: kept and missed. ``unresolved`` says why the decision cannot be used (no sole
     survivor where exactly one code may hold, ...), empty when it can. ``untouched``: submitted as it was shown.
     ``seconds`` is Label Studio's lead time, None when it did not say. ``shown`` is the candidate set as the coder
-    saw it, None where the annotation carries no record of it (imported, or made without Winnow).
+    saw it, None where the annotation carries no record of it (imported, or made without Winnow). ``repeat`` is the
+    document's (see ``Document``): a repeated decision measures the coder, it never votes.
     """
 
     document_id: str
@@ -123,6 +141,12 @@ class Decision:
     seconds: float | None = None
     shown: CandidateSet | None = None
     updated_at: datetime | None = None
+    repeat: int = 0
+
+    @property
+    def arm(self) -> Arm:
+        """How the document was coded; review where no record says otherwise."""
+        return self.shown.arm if self.shown else Arm.REVIEW
 
     @property
     def labels(self) -> tuple[str, ...]:

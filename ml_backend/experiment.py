@@ -18,6 +18,7 @@ import yaml
 from label_configs.codebook import Codebook, dump_codebook, load_codebook
 from label_configs.errors import ConfigError, EnvironmentFault
 from label_configs.forms import ReviewForm, check_form, default_form
+from label_configs.records import Arm
 from label_configs.strictyaml import YamlFile, build, load_yaml
 from ml_backend.source_config import Problem, SourceConfig, SourceKind, source_problems
 
@@ -34,11 +35,41 @@ class CandidateRule:
     show_sources: bool = True
 
 
+class Order(StrEnum):
+    """Which documents coders get first, by the score of the review prediction."""
+
+    RANDOM = "random"
+    UNCERTAINTY = "uncertainty"  # entropy of the mixed probabilities, the highest first
+    DISAGREEMENT = "disagreement"  # between sources, the strongest first
+
+
+class Consensus(StrEnum):
+    """What several coders of one document must say for it to be verified."""
+
+    MAJORITY = "majority"
+    UNANIMITY = "unanimity"
+
+
 @dataclass(frozen=True)
 class Review:
-    """How coders review; ``form`` defaults to the form that fits the codebook."""
+    """How coders review; ``form`` defaults to the form that fits the codebook.
+
+    ``overlap`` coders code each document of a random ``overlap_share``, one the others. ``repeat_share`` of the coded
+    documents are shown a second time. ``blind_share`` and ``choose_share`` of the documents are coded in these arms,
+    the holdout in the arm ``holdout`` (choose or blind). With an ``order`` other than random, ``random_share`` of the
+    documents keep their random place, so that estimates from them stay unbiased. All shares are drawn by document id.
+    """
 
     form: ReviewForm | None = None
+    overlap: int = 1
+    overlap_share: float = 1.0
+    repeat_share: float = 0.0
+    blind_share: float = 0.0
+    choose_share: float = 0.0
+    holdout: Arm = Arm.CHOOSE
+    order: Order = Order.RANDOM
+    random_share: float = 0.1
+    consensus: Consensus = Consensus.MAJORITY
 
 
 @dataclass(frozen=True)
@@ -123,6 +154,7 @@ def _check(experiment: Experiment, source: YamlFile) -> None:
     problems = [
         *_source_problems(experiment.sources),
         *_candidate_problems(experiment.candidates),
+        *_review_problems(experiment.review),
         *(_training_problems(experiment.training) if experiment.training else ()),
     ]
     if not experiment.text.strip():
@@ -148,6 +180,19 @@ def _candidate_problems(rule: CandidateRule) -> Iterator[Problem]:
             yield ("candidates", name), "must be 1 or more"
     if not 0 <= rule.floor < 1:
         yield ("candidates", "floor"), "must be at least 0 and below 1"
+
+
+def _review_problems(review: Review) -> Iterator[Problem]:
+    at = "review"
+    if review.overlap < 1:
+        yield (at, "overlap"), "counts coders of a document; use 1 or more"
+    for name in ("overlap_share", "repeat_share", "blind_share", "choose_share", "random_share"):
+        if not 0 <= getattr(review, name) <= 1:
+            yield (at, name), "is a share of documents; use a number from 0 to 1"
+    if review.blind_share + review.choose_share > 1:
+        yield (at, "choose_share"), "makes more than 1 with blind_share; lower one of them"
+    if review.holdout is Arm.REVIEW:
+        yield (at, "holdout"), "the holdout is coded without candidates; use choose or blind"
 
 
 def _training_problems(training: Training) -> Iterator[Problem]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from label_configs.codes import LEVEL_MARK, Kind
+from label_configs.drawing import is_holdout
 from label_configs.records import Decision, Document, VerifiedExample
 
 
@@ -17,17 +17,6 @@ class Leak:
 
     training_id: str
     holdout_id: str
-
-
-def is_holdout(document_id: str, share: float, salt: str = "winnow-holdout") -> bool:
-    """Whether a document is held out from training, for about ``share`` of all documents.
-
-    The SHA-256 of salt and id is read as a number, uniform in [0, 1), and compared with ``share``: the answer never
-    depends on other documents, so new ones move nothing, and a larger share keeps what a smaller one held out.
-    """
-    digest = hashlib.sha256(f"{salt}\0{document_id}".encode()).digest()
-    # 53 bits are what a float holds exactly; more would round some ids up to 1.
-    return (int.from_bytes(digest[:8]) >> 11) / 2**53 < share
 
 
 def consensus(decisions: Sequence[Decision], *, kind: Kind) -> tuple[str, ...] | None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from redis import Redis
 
+from label_configs.drawing import is_holdout
 from label_configs.records import VerifiedExample
 from ml_backend import queue
 from ml_backend.experiment import Project, Training
@@ -26,7 +27,7 @@ from ml_backend.snapshot import (
     taking_over,
 )
 from ml_backend.versions import learns
-from trainer.examples import is_holdout, leaks, without_leaks
+from trainer.examples import leaks, without_leaks
 from trainer.verified import read_project
 
 log = logging.getLogger(__name__)

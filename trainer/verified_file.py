@@ -11,11 +11,11 @@ from typing import Any
 
 from label_configs.codebook import Codebook, Kind
 from label_configs.codes import LEVEL_MARK
+from label_configs.drawing import is_holdout
 from label_configs.records import VerifiedExample
 from ml_backend.files import document_in, no_documents
 from ml_backend.row_report import RowProblem, RowReport
 from ml_backend.rows import Row, place, read_rows
-from trainer.examples import is_holdout
 
 CODE_MARK = "|"  # between the codes of one document
 NO_CODE = "none"  # in place of codes, where several may hold and none does

@@ -18,6 +18,7 @@ from label_studio_sdk import LabelStudio
 from rich.console import Console
 
 from label_configs.codebook import Codebook
+from label_configs.drawing import is_holdout
 from label_configs.records import Document
 from ml_backend import adapters, queue
 from ml_backend.experiment import load_experiment
@@ -29,7 +30,6 @@ from tests.integration.conftest import Running
 from tests.integration.running import process_named, until
 from trainer.demo.coder import ScriptedCoder
 from trainer.demo.label_studio import LabelStudioServer
-from trainer.examples import is_holdout
 from trainer.rounds import RoundRecord, RoundState, list_rounds, rounds_folder
 from trainer.up import environment
 from trainer.work import Work, evaluate_project

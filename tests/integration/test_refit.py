@@ -9,6 +9,7 @@ from label_studio_sdk import LabelStudio
 from rich.console import Console
 
 from label_configs.codebook import load_codebook
+from label_configs.drawing import is_holdout
 from label_configs.forms import ReviewForm
 from label_configs.records import Document
 from ml_backend import queue
@@ -24,7 +25,6 @@ from trainer.demo import documents
 from trainer.demo.coder import ScriptedCoder
 from trainer.demo.label_studio import LabelStudioServer
 from trainer.demo.wheels import DemoFiles
-from trainer.examples import is_holdout
 from trainer.verified import read_project
 from trainer.work import Work
 

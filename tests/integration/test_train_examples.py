@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from label_configs.codebook import load_codebook
+from label_configs.drawing import is_holdout
 from label_configs.records import Document, VerifiedExample
 from ml_backend.adapters import store_of
 from ml_backend.devices import DeviceFacts
@@ -22,7 +23,6 @@ from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.sources.pool import SourcePool
 from ml_backend.versions import adapter_source
 from tests.integration.running import processes_of, until
-from trainer.examples import is_holdout
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from label_configs.codebook import Kind
+from label_configs.drawing import is_holdout
 from label_configs.records import Decision, Document, VerifiedExample
 from trainer.examples import (
     Leak,
     consensus,
-    is_holdout,
     leaks,
     verified_examples,
     without_leaks,

@@ -13,6 +13,7 @@ from redis import Redis
 
 from label_configs import wire
 from label_configs.codebook import Codebook, load_codebook
+from label_configs.drawing import is_holdout
 from label_configs.errors import LabelStudioError
 from label_configs.forms import ReviewForm
 from label_configs.records import CandidateSet
@@ -24,7 +25,6 @@ from ml_backend.settings import Settings
 from ml_backend.snapshot import latest_snapshot, pushed_snapshot, read_examples
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.versions import active_sources
-from trainer.examples import is_holdout
 from trainer.refit import Refitting
 
 CODEBOOK = load_codebook("reuters8")

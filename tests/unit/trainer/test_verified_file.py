@@ -10,9 +10,9 @@ import pytest
 from pyarrow import parquet
 
 from label_configs.codebook import Code, Codebook, Kind
+from label_configs.drawing import is_holdout
 from label_configs.errors import ConfigError
 from label_configs.records import Document, VerifiedExample
-from trainer.examples import is_holdout
 from trainer.verified_file import Spellings, VerifiedFile
 
 CODES = (
