@@ -25,6 +25,19 @@ class Layout:
     width: int
 
     @classmethod
+    def after(cls, lengths: Sequence[int], tree: TokenTree, prefix: int) -> Layout:
+        """The layout of one tree after documents of these lengths, which are cached behind the prefix, padded."""
+        rows, longest, nodes = len(lengths), max(lengths), len(tree)
+        documents = torch.tensor(lengths)
+        allowed = torch.zeros(rows, nodes, prefix + longest + nodes, dtype=torch.bool)
+        seen = torch.arange(longest)[None] < documents[:, None]
+        allowed[:, :, :prefix] = True
+        allowed[:, :, prefix : prefix + longest] = seen[:, None]
+        allowed[:, :, prefix + longest :] = torch.from_numpy(tree.ancestors)
+        positions = torch.from_numpy(tree.depths)[None] + prefix + documents[:, None]
+        return cls(torch.from_numpy(tree.tokens).repeat(rows, 1), positions, allowed, 0)
+
+    @classmethod
     def of(cls, documents: Sequence[Sequence[int]], trees: Sequence[TokenTree], prefix: int) -> Layout:
         """The layout of documents (tokens) and what follows each, after ``prefix`` tokens."""
         width, most = max(map(len, documents)), max(map(len, trees))
@@ -82,19 +95,30 @@ def prefix_cache(backbone: Any, ids: torch.Tensor) -> DynamicCache:
 
 
 def expand_cache(prefix: DynamicCache, documents: int) -> DynamicCache:
-    """A cache that begins with the prefix's keys and values for each document; gradients flow back to the prefix."""
+    """A copy that begins with the given keys and values for each document; gradients flow back to them."""
     cache = DynamicCache()
     for i, layer in enumerate(prefix.layers):
         cache.update(layer.keys.expand(documents, -1, -1, -1), layer.values.expand(documents, -1, -1, -1), i)
     return cache
 
 
+def with_documents(backbone: Any, prefix: DynamicCache, layout: Layout) -> DynamicCache:
+    """Keys and values of the prefix and behind it those of a layout's documents, for each of them."""
+    cache = expand_cache(prefix, len(layout.ids))
+    _run(backbone, cache, layout)
+    return cache
+
+
 def over_prefix(backbone: Any, prefix: DynamicCache, layout: Layout) -> torch.Tensor:
     """Last hidden states ``[batch, tokens, size]`` of a layout (on the model's device), the prefix being cached."""
+    return _run(backbone, expand_cache(prefix, len(layout.ids)), layout)
+
+
+def _run(backbone: Any, cache: DynamicCache, layout: Layout) -> torch.Tensor:
     found = backbone(
         input_ids=layout.ids,
         attention_mask=attention_masks(backbone.config, layout.allowed, layout.positions, backbone.dtype),
-        past_key_values=expand_cache(prefix, len(layout.ids)),
+        past_key_values=cache,
         position_ids=layout.positions,
     )
     return torch.as_tensor(found.last_hidden_state)

@@ -19,15 +19,16 @@ from numpy.typing import NDArray
 from transformers import DynamicCache
 
 from label_configs.errors import ModelError
-from ml_backend.layout import Layout, over_prefix, prefix_cache, to_device
+from ml_backend.layout import Layout, over_prefix, prefix_cache, to_device, with_documents
 from ml_backend.logits import logits_of
 from ml_backend.prompts import Prompt
 from ml_backend.questions import label_probabilities
-from ml_backend.token_tree import Path, TokenTree
+from ml_backend.token_tree import Path, TokenTree, common_beginning, trees_of
 from ml_backend.whole_prompt import whole_prompt_answers
 
 log = logging.getLogger(__name__)
 
+TREE_NODES = 96  # measured on 46 questions: fewer make the products small, more make attention large
 CACHED = 4  # tokens held in the cache for each token computed in a batch, at most
 PAIRS = 16_000  # pairs of tokens in a batch's attention mask for each token of the budget, at most
 CONTENT_FREE = ("N/A", "", "[MASK]")  # the documents without content of Zhao et al. (2021), arXiv 2102.09690
@@ -58,19 +59,29 @@ class CausalScorer:
 
     ``prompts`` share their prefix (``share_a_pass``), which is computed at the first batch and kept: a scorer belongs
     to one adapter. ``token_budget`` bounds the tokens of a pass: documents × (longest document + questions), and four
-    times as much what the cache holds. A pass that does not fit the memory is halved, and so is the budget from then
-    on. ``shared`` False reads every whole prompt instead, for models that cannot share a prefix.
+    times as much what the cache holds. Questions that fill more than ``tree_nodes`` are asked in several passes over
+    the documents' cache. A pass that does not fit the memory is halved, and so is the budget from then on. ``shared``
+    False reads every whole prompt instead, for models that cannot share a prefix.
     """
 
     def __init__(
-        self, model: Any, prompts: Prompt | Sequence[Prompt], *, token_budget: int = 2048, shared: bool = True
+        self,
+        model: Any,
+        prompts: Prompt | Sequence[Prompt],
+        *,
+        token_budget: int = 2048,
+        tree_nodes: int = TREE_NODES,
+        shared: bool = True,
     ) -> None:
         self.model = model
         self.prompts = (prompts,) if isinstance(prompts, Prompt) else tuple(prompts)
         self.token_budget = token_budget
         self._shared = shared
-        self._tree = TokenTree.build(path for p in self.prompts for paths in p.reads for path in paths)
-        self._nodes, self._tokens, self._columns = _reads(self.prompts, self._tree)
+        questions = [paths for p in self.prompts for paths in p.reads]
+        self._common = common_beginning([path for paths in questions for path in paths])
+        start = len(self._common)
+        self._trees = trees_of([[path[start:] for path in paths] for paths in questions], tree_nodes)
+        self._nodes, self._tokens, self._columns = _reads(self.prompts)
         self._prefix: DynamicCache | None = None
 
     def score(self, texts: Sequence[str], on_batch: Callable[[int], None] | None = None) -> list[Scored]:
@@ -83,7 +94,7 @@ class CausalScorer:
 
         A document's tokens and seconds are those of the pass, divided among the prompts that shared it.
         """
-        documents = [self.prompts[0].document_ids(text) for text in texts]
+        documents = [self._document(text) for text in texts]
         results: list[list[Scored | None]] = [[None] * len(texts) for _ in self.prompts]
         batches = self._batches([len(ids) for ids, _ in documents])
         while batches:
@@ -98,7 +109,7 @@ class CausalScorer:
             for own, prompt, answers in zip(results, self.prompts, made, strict=True):
                 probabilities = label_probabilities(prompt.codebook, prompt.questions, answers)
                 for row, i in enumerate(rows):
-                    tokens = (len(documents[i][0]) + len(self._tree)) // len(self.prompts)
+                    tokens = (len(documents[i][0]) + sum(map(len, self._trees))) // len(self.prompts)
                     own[i] = Scored(probabilities[row], tokens, documents[i][1], seconds)
             if on_batch:
                 on_batch(len(rows))
@@ -107,23 +118,29 @@ class CausalScorer:
     @torch.inference_mode()
     def content_free(self) -> list[Floats]:
         """For each prompt the mean probabilities ``[labels]`` of documents without content."""
-        made = self._answers([self.prompts[0].document_ids(text)[0] for text in CONTENT_FREE])
+        made = self._answers([self._document(text)[0] for text in CONTENT_FREE])
         return [
             label_probabilities(prompt.codebook, prompt.questions, answers).mean(axis=0)
             for prompt, answers in zip(self.prompts, made, strict=True)
         ]
 
+    def _document(self, text: str) -> tuple[list[int], int]:
+        """The document's tokens with those that every question begins with, and how many were left out."""
+        ids, cut = self.prompts[0].document_ids(text)
+        return ([*ids, *self._common], cut) if self._shared else (ids, cut)
+
     def _batches(self, lengths: Sequence[int]) -> list[list[int]]:
         """Indices of documents of similar length, each batch within the token budget; the longest come last."""
         batches: list[list[int]] = []
-        tree, prefix = len(self._tree), len(self.prompts[0].prefix_ids)
+        tree, prefix = max(map(len, self._trees)), len(self.prompts[0].prefix_ids)
         for i in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
             if batches:
-                rows, width = len(batches[-1]) + 1, lengths[batches[-1][0]] + tree
-                pairs = rows * width * (prefix + width)
+                rows, longest = len(batches[-1]) + 1, lengths[batches[-1][0]]
+                width = longest + tree if len(self._trees) == 1 else max(longest, tree)
+                held = prefix + longest + tree
                 if (
-                    max(rows * width, rows * (prefix + width) // CACHED) <= self.token_budget
-                    and pairs <= self.token_budget * PAIRS
+                    max(rows * width, rows * held // CACHED) <= self.token_budget
+                    and rows * width * held <= self.token_budget * PAIRS
                 ):
                     batches[-1].append(i)
                     continue
@@ -171,13 +188,29 @@ class CausalScorer:
         if self._prefix is None:
             ids = torch.tensor([prefix], dtype=torch.long, device=model.device)
             self._prefix = prefix_cache(model.base_model, ids)
-        layout = to_device(Layout.of(documents, [self._tree] * len(documents), len(prefix)), model.device)
-        hidden = over_prefix(model.base_model, self._prefix, layout)
-        read = hidden[:, [layout.width + self._tree.nodes[path] for path in self._nodes]]
-        return logits_of(model, read, self._tokens).cpu()
+        return logits_of(model, self._hidden(documents, self._prefix, len(prefix)), self._tokens).cpu()
+
+    def _hidden(self, documents: Sequence[Sequence[int]], prefix: DynamicCache, length: int) -> torch.Tensor:
+        """Last hidden states ``[documents, reads, size]``: in one pass, or tree by tree over the documents' cache."""
+        backbone, device = self.model.base_model, self.model.device
+        if len(self._trees) == 1:
+            [tree] = self._trees
+            layout = to_device(Layout.of(documents, [tree] * len(documents), length), device)
+            nodes = [layout.width + tree.nodes[path[len(self._common) :]] for path in self._nodes]
+            return over_prefix(backbone, prefix, layout)[:, nodes]
+        alone = to_device(Layout.of(documents, [TokenTree.build(())] * len(documents), length), device)
+        cache = with_documents(backbone, prefix, alone)
+        read: dict[Path, torch.Tensor] = {}
+        for tree in self._trees:
+            layout = to_device(Layout.after([len(ids) for ids in documents], tree, length), device)
+            hidden = over_prefix(backbone, cache, layout)
+            for path in self._nodes:
+                if (node := tree.nodes.get(path[len(self._common) :])) is not None:
+                    read[path] = hidden[:, node]
+        return torch.stack([read[path] for path in self._nodes], dim=1)
 
 
-def _reads(prompts: Sequence[Prompt], tree: TokenTree) -> tuple[dict[Path, int], list[int], dict[int, int]]:
+def _reads(prompts: Sequence[Prompt]) -> tuple[dict[Path, int], list[int], dict[int, int]]:
     """Where branches are read (path -> row), which tokens are read there, and the column of each."""
     nodes: dict[Path, int] = {}
     columns: dict[int, int] = {}
@@ -187,5 +220,4 @@ def _reads(prompts: Sequence[Prompt], tree: TokenTree) -> tuple[dict[Path, int],
                 nodes.setdefault(tail + at, len(nodes))
                 for token in tokens:
                     columns.setdefault(token, len(columns))
-    assert all(path in tree.nodes for path in nodes)
     return nodes, list(columns), columns

@@ -6,7 +6,7 @@ branch, and stands where it would stand if its branch were alone (tree attention
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,3 +48,31 @@ class TokenTree:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+
+def common_beginning(paths: Sequence[Path]) -> Path:
+    """The longest beginning that all paths share and that leaves at least one token of each; empty without paths."""
+    if not paths:
+        return ()
+    first, last = min(paths), max(paths)
+    most = min(map(len, paths)) - 1
+    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return first[: min(same, most)]
+
+
+def trees_of(questions: Iterable[Sequence[Path]], most: int) -> list[TokenTree]:
+    """The paths of all questions in as few trees as have at most ``most`` nodes each, in their order.
+
+    A question's paths stay together. Attention within one tree grows with the square of its nodes, though no branch
+    sees another: several small trees cost less than a large one.
+    """
+    groups: list[list[Path]] = []
+    nodes: set[Path] = set()
+    for paths in questions:
+        own = {path[:length] for path in paths for length in range(1, len(path) + 1)}
+        if not groups or len(nodes | own) > most:
+            groups.append([])
+            nodes = set()
+        groups[-1] += paths
+        nodes |= own
+    return [TokenTree.build(group) for group in groups]

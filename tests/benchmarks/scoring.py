@@ -6,7 +6,7 @@ Prints one JSON object last: ``rows`` are documents per second of
 - ``batched``: whole prompts in batches of 8, the model called as it is; ``batched_last``: logits of the last position
   only;
 - ``winnow``: CausalScorer, float32; ``winnow_bf16``: the same with ``weights: bfloat16``;
-- ``bound``: what the prompt's own part (the document and after it) would take at the rate of plain matrix products;
+- ``bound``: the plain matrix products of the prompt's own part (the document and after it) and nothing else;
 - ``vllm``, ``vllm_bf16``: a vLLM server on all cores, prefix caching on, through the source ``chat_api``;
 - ``iterative_single``: 46 whole prompts, one for each dimension; ``iterative``: Winnow's 46 questions in one pass.
 Prompts have exactly 243 tokens, 124 of them shared. Rows are measured in turns and each one's best turn counts.
@@ -58,7 +58,7 @@ def prompt_of(model: CausalModel) -> Prompt:
 
 def whole(prompt: Prompt, text: str) -> list[int]:
     """The tokens of one whole prompt."""
-    return [*prompt.prefix_ids, *prompt.document_ids(text)[0], *prompt.tails[0]]
+    return [*prompt.prefix_ids, *own_tokens(prompt, text)]
 
 
 @torch.inference_mode()
@@ -123,26 +123,32 @@ def iterative_single(model: CausalModel, prompt: Prompt) -> Row:
     return run
 
 
-def matrix_rate(model: CausalModel, tokens: int) -> float:
-    """Floating-point operations per second of the model's own matrix products on ``tokens`` tokens, best of 5."""
+def bound(model: CausalModel, prompt: Prompt) -> Row:
+    """The model's own matrix products alone, for the tokens that are not shared, in passes of the same size."""
     linear = [m for m in model.base.base_model.modules() if isinstance(m, torch.nn.Linear)]
-    inputs = {m.in_features: torch.randn(tokens, m.in_features) for m in linear}
-    operations = sum(2 * tokens * m.in_features * m.out_features for m in linear)
-    best = float("inf")
-    with torch.inference_mode():
-        for _ in range(5):
-            started = time.perf_counter()
+    inputs = {m.in_features: torch.randn(model.facts.token_budget, m.in_features) for m in linear}
+
+    @torch.inference_mode()
+    def run(texts: Sequence[str]) -> None:
+        left = sum(map(len, (own_tokens(prompt, text) for text in texts)))
+        while left > 0:
+            tokens = min(left, model.facts.token_budget)
             for m in linear:
-                torch.mm(inputs[m.in_features], m.weight.t())
-            best = min(best, time.perf_counter() - started)
-    return operations / best
+                torch.mm(inputs[m.in_features][:tokens], m.weight.t())
+            left -= tokens
+
+    return run
+
+
+def own_tokens(prompt: Prompt, text: str) -> list[int]:
+    """The tokens of a prompt that no other document has."""
+    return [*prompt.document_ids(text)[0], *prompt.tails[0]]
 
 
 def operations_per_document(model: CausalModel, prompt: Prompt, texts: Sequence[str]) -> float:
     """Operations of the linear layers for the tokens that are not shared; attention is left out."""
     parameters = sum(m.weight.numel() for m in model.base.base_model.modules() if isinstance(m, torch.nn.Linear))
-    tokens = sum(len(prompt.document_ids(text)[0]) + len(prompt.tails[0]) for text in texts) / len(texts)
-    return 2 * parameters * tokens
+    return 2 * parameters * sum(len(own_tokens(prompt, text)) for text in texts) / len(texts)
 
 
 def measure(rows: dict[str, tuple[Row, Sequence[str]]], turns: int) -> dict[str, float]:
@@ -200,14 +206,12 @@ def main() -> None:
         "batched": (batched(model, prompt, last_only=False), chosen),
         "batched_last": (batched(model, prompt, last_only=True), chosen),
         "winnow": (winnow(model, prompt), chosen),
+        "bound": (bound(model, prompt), chosen),
         "winnow_bf16": (winnow(half, prompt), chosen),
         "iterative_single": (iterative_single(model, asked), chosen[:1]),
         "iterative": (winnow(model, asked), chosen[:4]),
     }
     rates: dict[str, float] = measure(rows, arguments.turns)
-    tokens = BATCH * (PROMPT_TOKENS - len(prompt.prefix_ids))
-    rate = matrix_rate(model, tokens)
-    rates["bound"] = rate / operations_per_document(model, prompt, chosen)
     if not arguments.no_vllm:
         rates |= vllm_rows(arguments.model, _cut(model, prompt, long[: 2 * len(chosen)]), _cut(model, prompt, warm), 2)
     ratios: dict[str, Any] = {
@@ -226,7 +230,7 @@ def main() -> None:
         "iterative_questions": len(asked.questions),
         "documents": origin,
         "threads": threads,
-        "gflops": round(rate / 1e9, 1),
+        "gflops": round(rates["bound"] * operations_per_document(model, prompt, chosen) / 1e9, 1),
     }
     sys.stdout.write(json.dumps(result) + "\n")
 

@@ -33,7 +33,7 @@ from ml_backend.prompts import Prompt
 from ml_backend.questions import label_probabilities
 from ml_backend.scoring import CausalScorer, share_a_pass
 from ml_backend.source_config import Weights
-from ml_backend.token_tree import TokenTree
+from ml_backend.token_tree import TokenTree, common_beginning, trees_of
 from ml_backend.whole_prompt import whole_prompt_answers
 
 CPU = DeviceFacts("cpu", "cpu", 1 << 30, False)
@@ -71,11 +71,12 @@ def whole(model: Any, prompt: Prompt, texts: list[str]) -> Any:
     return label_probabilities(prompt.codebook, prompt.questions, answers)
 
 
+@pytest.mark.parametrize("nodes", [1000, 40])
 @pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.name)
 @pytest.mark.parametrize("name", ["zero_shot", "definitions", "iterative"])
-def test_equals_one_whole_prompt_for_each_question(model: CausalModel, name: str, book: Codebook) -> None:
+def test_equals_one_whole_prompt_for_each_question(model: CausalModel, name: str, book: Codebook, nodes: int) -> None:
     prompt = Prompt(name, book, model.tokenizer)
-    scored = CausalScorer(model.base, prompt, token_budget=4000).score(TEXTS)
+    scored = CausalScorer(model.base, prompt, token_budget=4000, tree_nodes=nodes).score(TEXTS)
     found = np.stack([s.probabilities for s in scored])
     np.testing.assert_allclose(found, whole(model.base, prompt, TEXTS), atol=1e-5)
     assert found.min() >= 0
@@ -91,10 +92,16 @@ def test_questions_share_the_document_and_their_beginnings(model: CausalModel) -
     handle = model.base.base_model.register_forward_pre_hook(
         lambda _m, _a, kw: passes.append(tuple(kw["input_ids"].shape)), with_kwargs=True
     )
-    CausalScorer(model.base, prompt).score(["a tanker left"])
-    handle.remove()
+    CausalScorer(model.base, prompt, tree_nodes=1000).score(["a tanker left"])
+    alone = len(" a tanker left") + len(common_beginning([path for paths in prompt.reads for path in paths]))
     assert passes == [(1, len(prompt.prefix_ids)), (1, len(" a tanker left") + len(prompt.tree))]
     assert len(prompt.tree) < sum(map(len, prompt.tails)) - len("\nAnswer yes or no: ")
+    passes.clear()
+    CausalScorer(model.base, prompt, tree_nodes=60).score(["a tanker left"])
+    handle.remove()
+    assert passes[:2] == [(1, len(prompt.prefix_ids)), (1, alone)]
+    assert len(passes) > 3
+    assert all(tokens <= 60 for _, tokens in passes[2:])
 
 
 def own(folder: Path, name: str, question: str) -> str:
@@ -233,9 +240,10 @@ def test_models_of_any_shape_give_what_whole_prompts_give(
     assert ("cannot share a prompt's beginning" in caplog.text) is not shape.shares
     prompt = Prompt("definitions", BOOKS[2], loaded.tokenizer)
     texts = TEXTS if shape.shares else TEXTS[:2]
-    scored = CausalScorer(loaded.base, prompt, shared=loaded.shares_prefix).score(texts)
-    found = np.stack([s.probabilities for s in scored])
-    np.testing.assert_allclose(found, whole(loaded.base, prompt, texts), atol=1e-4)
+    for nodes in (1000, 40):
+        scored = CausalScorer(loaded.base, prompt, shared=loaded.shares_prefix, tree_nodes=nodes).score(texts)
+        found = np.stack([s.probabilities for s in scored])
+        np.testing.assert_allclose(found, whole(loaded.base, prompt, texts), atol=1e-4)
     assert found.std() > 1e-3, "the model says something"
 
 
@@ -283,3 +291,31 @@ def test_a_tree_holds_every_path_once(paths: list[tuple[int, ...]]) -> None:
         way = np.flatnonzero(tree.ancestors[node])
         assert tuple(tree.tokens[sorted(way, key=lambda i: tree.depths[i])]) == path
         assert tree.depths[node] == len(path) - 1
+
+
+PATHS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=5).map(tuple), min_size=1, max_size=8)
+
+
+@given(st.lists(PATHS, min_size=1, max_size=6), st.integers(1, 20))
+def test_small_trees_hold_all_questions_in_their_order(questions: list[list[tuple[int, ...]]], most: int) -> None:
+    trees = trees_of(questions, most)
+    left = iter(trees)
+    tree = next(left)
+    for paths in questions:
+        while not all(path in tree.nodes for path in paths):
+            tree = next(left)
+    alone = [len(TokenTree.build(paths)) for paths in questions]
+    assert all(len(tree) <= max(most, *alone) for tree in trees)
+    assert len(trees) <= len(questions)
+
+
+@given(PATHS)
+def test_a_common_beginning_is_everyones_and_leaves_a_token(paths: list[tuple[int, ...]]) -> None:
+    common = common_beginning(paths)
+    assert all(path[: len(common)] == common and len(path) > len(common) for path in paths)
+    longer = {path[: len(common) + 1] for path in paths}
+    assert len(longer) > 1 or any(len(path) == len(common) + 1 for path in paths)
+
+
+def test_without_paths_nothing_is_common() -> None:
+    assert common_beginning([]) == ()
