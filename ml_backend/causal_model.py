@@ -134,21 +134,28 @@ def held_as(weights: Weights, facts: DeviceFacts) -> tuple[torch.dtype, BitsAndB
             raise ModelError(
                 f"weights {weights.value} need bitsandbytes; pip install bitsandbytes, or use weights: auto"
             )
-        if weights is Weights.INT8:
-            return facts.dtype, BitsAndBytesConfig(load_in_8bit=True)
-        nf4 = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=facts.dtype,
-        )
-        return facts.dtype, nf4
+        return facts.dtype, int8() if weights is Weights.INT8 else nf4(facts.dtype)
     if weights is Weights.FLOAT16 and facts.kind == "cpu":
         raise ModelError("weights float16 need a GPU; use bfloat16 or auto")
     if weights is Weights.AUTO:
         return facts.dtype, None
     named = {Weights.FLOAT32: torch.float32, Weights.BFLOAT16: torch.bfloat16, Weights.FLOAT16: torch.float16}
     return named[weights], None
+
+
+def int8() -> BitsAndBytesConfig:
+    """Weights held in 8 bits."""
+    return BitsAndBytesConfig(load_in_8bit=True)
+
+
+def nf4(compute: torch.dtype) -> BitsAndBytesConfig:
+    """Weights held in 4 bits, as NF4 with doubly quantised constants; products are computed in ``compute``."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute,
+    )
 
 
 def can_share(model: Any, *, quantised: bool) -> bool:

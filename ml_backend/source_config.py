@@ -82,7 +82,8 @@ class ChatApi:
 
     ``key`` names an entry of ``WINNOW_API_KEYS``. Documents are sent to a host that is not this machine only with
     ``allow_remote``. ``concurrency`` is the number of requests under way at once, ``timeout_seconds`` one request's
-    limit, ``retries`` how often one is repeated.
+    limit, ``retries`` how often one is repeated. ``system_turn`` False puts the instruction before the document in the
+    user's turn, for models whose chat template knows no other (Gemma, early Mistral).
     """
 
     base_url: str
@@ -90,6 +91,7 @@ class ChatApi:
     allow_remote: bool = False
     structure: Structure = Structure.CHOICE
     logprobs: bool = True
+    system_turn: bool = True
     concurrency: int = 8
     retries: int = 5
     timeout_seconds: float = 60.0

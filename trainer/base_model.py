@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from label_configs.errors import ModelError, TrainingError, reason
-from ml_backend.causal_model import LOADING_ERRORS
+from ml_backend.causal_model import LOADING_ERRORS, int8, nf4
 from ml_backend.devices import DeviceFacts
 from trainer.recipe import LoraRecipe, Optimizer, Precision, Quantization
 
@@ -35,13 +35,8 @@ def quantization(recipe: LoraRecipe) -> BitsAndBytesConfig | None:
     if recipe.quantization is Quantization.NONE:
         return None
     if recipe.quantization is Quantization.INT8:
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=DTYPES.get(recipe.precision, torch.float32),
-    )
+        return int8()
+    return nf4(DTYPES.get(recipe.precision, torch.float32))
 
 
 def check_possible(recipe: LoraRecipe, facts: DeviceFacts) -> None:

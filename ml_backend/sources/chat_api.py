@@ -129,12 +129,14 @@ class ChatApiSource:
         """All questions about one document; what they share comes first, so that a server can keep it."""
         shown = self._shots(text) if callable(self._shots) else self._shots
         user = self._template.user(self._shortened(text)[0], self._template.examples(shown))
-        system = {"role": "system", "content": self._template.system()}
+        system = self._template.system()
         requests = []
         for question in self._template.questions:
             asked = self._template.question(question)
-            turn = {"role": "user", "content": f"{user}\n{asked}" if asked else user}
-            requests.append(_Request(question, (system, turn)))
+            turns = [("system", system), ("user", f"{user}\n{asked}" if asked else user)]
+            if not self._api.system_turn:
+                turns = [("user", "\n\n".join(content for _, content in turns))]
+            requests.append(_Request(question, tuple({"role": role, "content": content} for role, content in turns)))
         return requests
 
     def _shortened(self, text: str) -> tuple[str, int]:

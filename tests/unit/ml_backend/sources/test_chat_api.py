@@ -96,6 +96,14 @@ def test_the_prompt_is_that_of_local_sources(serve: Serve, make: Make) -> None:
     assert user["content"].endswith("Which label fits best?")
 
 
+def test_a_model_without_a_system_turn_gets_one_turn(serve: Serve, make: Make) -> None:
+    server = serve(completion("grain"))
+    make(server.url).propose([DOCUMENT])
+    make(server.url, system_turn=False).propose([DOCUMENT])
+    two, one = (request["messages"] for request in server.requests)
+    assert one == [{"role": "user", "content": "\n\n".join(turn["content"] for turn in two)}]
+
+
 WORDS = ["ship", "shipping", "grain"]
 
 
