@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -10,9 +12,11 @@ from xml.etree.ElementTree import Element
 from label_configs.codebook import Code, Codebook, Kind
 from label_configs.codes import LEVEL_MARK, is_key, key_from
 from label_configs.errors import CodebookError, LabelConfigError
-from label_configs.forms import CANDIDATES_KEY, CONTROLS, SHOWN_NAME, ReviewForm
+from label_configs.forms import CANDIDATES_KEY, CONTROLS, RECORD_CLASS, SHOWN_NAME, ReviewForm
+from label_configs.literal import from_literal
 
 _LEVEL_IN_NAME = " · "
+_NO_CHOICES = ("Taxonomy", "Labels", "HyperTextLabels", "Rating", "Ranker", "Number", "Pairwise")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +24,11 @@ class ReadConfig:
     """What a label config asks: which task key holds the text, and which codes.
 
     ``text_name`` and ``choices_name`` are the names of the text and of the control with the whole codebook; ``form`` is
-    None when the config is not one of Winnow's.
+    None when the config is not one of Winnow's. ``values`` maps each label's key to what results carry for it.
+
+    Of a config that is not Winnow's, ``recorded`` says whether the record of what coders are shown was added to it,
+    ``record_name_taken`` whether a control of the team's own has the record's name, and ``obstacle`` what keeps
+    proposals from being ticked in it, with the remedy; empty where nothing does.
     """
 
     text_key: str
@@ -28,6 +36,10 @@ class ReadConfig:
     choices_name: str
     form: ReviewForm | None
     codebook: Codebook
+    values: Mapping[str, str]
+    recorded: bool = False
+    record_name_taken: bool = False
+    obstacle: str = ""
 
 
 def read_label_config(xml: str) -> ReadConfig:
@@ -45,7 +57,12 @@ def read_label_config(xml: str) -> ReadConfig:
     except CodebookError as problem:
         raise LabelConfigError(f"label config, Choices '{choices.get('name')}': {problem}") from problem
     key = (text.get("value") or "").removeprefix("$")
-    return ReadConfig(key, text.get("name", ""), choices.get("name", ""), form, codebook)
+    names = {control.get("name") for control in root.iter()}
+    return ReadConfig(
+        key, text.get("name", ""), choices.get("name", ""), form, codebook, _values(choices, codebook),
+        recorded=_recorded(root), record_name_taken=SHOWN_NAME in names and not _recorded(root),
+        obstacle="" if form else _obstacle(root, text, choices),
+    )  # fmt: skip
 
 
 def check_label_config(xml: str, codebook: Codebook, form: ReviewForm) -> None:
@@ -110,22 +127,60 @@ def _the_text(root: Element) -> Element:
 
 def _form(root: Element) -> ReviewForm | None:
     """Which of Winnow's forms a config is, by the names of its controls."""
-    choices = {control.get("name"): control for control in root.iter("Choices")}
-    if not any(area.get("name") == SHOWN_NAME for area in root.iter("TextArea")):
+    choices = {control.get("name"): control for tag in ("Choices", "Taxonomy") for control in root.iter(tag)}
+    if _recorded(root) or not any(area.get("name") == SHOWN_NAME for area in root.iter("TextArea")):
         return None
-    for form, controls in CONTROLS.items():
+    # Forms with the same controls are told apart by the name in the root; configs made before have none.
+    named = [form for form in ReviewForm if form.value == root.get("form")]
+    for form in named or CONTROLS:
+        controls = CONTROLS[form]
         if controls.codebook not in choices:
             continue
         if controls.candidates is None:
             return form
-        candidates = choices.get(controls.candidates)
-        if candidates is not None and candidates.get("value") == f"${CANDIDATES_KEY}":
+        mark = "0" if form is ReviewForm.GRADED else ""
+        candidates = choices.get(f"{controls.candidates}{mark}")
+        if candidates is not None and (candidates.get("value") or "").startswith(f"${CANDIDATES_KEY}"):
             return form
     return None
 
 
+def _recorded(root: Element) -> bool:
+    """Whether Winnow's record of what coders are shown was added to a team's own config."""
+    views = (view for view in root.iter("View") if view.get("className") == RECORD_CLASS)
+    return any(area.get("name") == SHOWN_NAME for view in views for area in view.iter("TextArea"))
+
+
+def _obstacle(root: Element, text: Element, choices: Element) -> str:
+    """Why proposals cannot be ticked in a team's own config, with the remedy; empty where they can."""
+    name = choices.get("name")
+    if text.get("valueType", "text") != "text":
+        return f"Text '{text.get('name')}' shows what is at an address; put the texts themselves into the tasks"
+    above = _around(root, choices)
+    if any(key.lower() == "visiblewhen" for tag in (*above, choices) for key in tag.attrib):
+        return f"Choices '{name}' shows under a condition (visibleWhen); Winnow needs it to show for every document"
+    if repeated := [tag.tag for tag in above if tag.tag in ("Repeater", "Pairwise", "PagedView")]:
+        return f"Choices '{name}' is in a {repeated[0]}; Winnow needs one that asks about the whole text"
+    if choices.get("value"):
+        return f"Choices '{name}' takes choices from the task too; leave those that are listed in the config"
+    return ""
+
+
+def _around(root: Element, inner: Element) -> list[Element]:
+    """The elements that an element is in, the outermost first."""
+    parents = {child: parent for parent in root.iter() for child in parent}
+    found: list[Element] = []
+    at = parents.get(inner)
+    while at is not None:
+        found.insert(0, at)
+        at = parents.get(at)
+    return found
+
+
 def _the_choices(root: Element, text: Element, form: ReviewForm | None) -> Element:
-    """The Choices control that lists the codes of the whole text."""
+    """The control that lists the codes of the whole text: Choices, in the form graded the Taxonomy."""
+    if form is ReviewForm.GRADED:
+        return next(tree for tree in root.iter("Taxonomy") if tree.get("name") == CONTROLS[form].codebook)
     controls = [
         control
         for control in root.iter("Choices")
@@ -135,6 +190,14 @@ def _the_choices(root: Element, text: Element, form: ReviewForm | None) -> Eleme
         controls = [control for control in controls if control.get("name") == CONTROLS[form].codebook]
     if not controls:
         example = f'<Choices name="topic" toName="{text.get("name")}">'
+        others = [tag for tag in root.iter() if tag.tag in _NO_CHOICES or tag.tag == "Choices"]
+        if others:
+            tag = others[0]
+            what = f"{tag.tag} '{tag.get('name')}'" + (" for regions" if tag.tag == "Choices" else "")
+            raise LabelConfigError(
+                f"label config: has no Choices for the text, it asks by {what}; Winnow proposes codes for a whole text "
+                f"in a flat list, so add {example} with a Choice for each code"
+            )
         raise LabelConfigError(f"label config: has no Choices for the text; add {example} with a Choice for each code")
     static = [control for control in controls if control.find(".//Choice") is not None]
     if not static:
@@ -154,7 +217,7 @@ def _the_choices(root: Element, text: Element, form: ReviewForm | None) -> Eleme
 
 
 def _codebook(root: Element, choices: Element) -> Codebook:
-    items = list(choices.iter("Choice"))
+    items = _leaves(choices) if choices.tag == "Taxonomy" else list(choices.iter("Choice"))
     limit = choices.get("maxCodes", "")
     kind = Kind.MULTILABEL if choices.get("choice", "single") == "multiple" else Kind.EXCLUSIVE
     levels: tuple[str, ...] = ()
@@ -175,6 +238,25 @@ def _codebook(root: Element, choices: Element) -> Codebook:
     )
 
 
+def _values(choices: Element, codebook: Codebook) -> dict[str, str]:
+    """Label key -> what results carry: a choice's alias, or its value. The codebook has a config's choices in order."""
+    items = _leaves(choices) if choices.tag == "Taxonomy" else list(choices.iter("Choice"))
+    if codebook.kind is Kind.GRADED:
+        return {key: key for key in codebook.label_keys}
+    carried = (item.get("alias") or item.get("value") or "" for item in items)
+    return dict(zip(codebook.label_keys, carried, strict=True))
+
+
+def _leaves(tree: Element) -> list[Element]:
+    """The levels of a Taxonomy, each with what its code says, as the flat list of the other forms has them."""
+    leaves = []
+    for branch in tree.findall("Choice"):
+        for leaf in branch.findall("Choice"):
+            name = f"{branch.get('value', '')}{_LEVEL_IN_NAME}{leaf.get('value', '')}"
+            leaves.append(Element("Choice", {**branch.attrib, "value": name, "alias": leaf.get("alias", "")}))
+    return leaves
+
+
 def _is_graded(items: list[Element]) -> bool:
     """Whether the aliases are every code at every level, as ``happiness:high``."""
     pairs = [item.get("alias", "").partition(LEVEL_MARK)[::2] for item in items]
@@ -184,13 +266,13 @@ def _is_graded(items: list[Element]) -> bool:
 
 
 def _code(item: Element, *, graded: bool, taken: tuple[str, ...]) -> Code:
-    name = " ".join(item.get("value", "").split())
+    name = " ".join(from_literal(item.get("value", "")).split())
     key = item.get("alias") or name
     if graded:
         key, _, level = key.partition(LEVEL_MARK)
         name = name.removesuffix(f"{_LEVEL_IN_NAME}{level}")
     elif not is_key(key):
-        key = key_from(key) or "code"
+        key = key_from(key) or f"code-{hashlib.sha256(key.encode()).hexdigest()[:6]}"  # of a name in another script
     if key in taken:
         raise CodebookError(f"two choices have the key '{key}'; give each its own alias")
     definition = " ".join(item.get("hint", "").split()) or name

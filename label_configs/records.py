@@ -93,7 +93,7 @@ class Proposer:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A label that the coder is asked to judge, with the sources that proposed it and their mean probability."""
+    """A label that the coder is asked to judge: its probability mixed over all sources, and those that proposed it."""
 
     label: str
     probability: float

@@ -7,12 +7,14 @@ wholly (label words, the limit of codes and the codebook's name as attributes th
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from label_configs.codebook import Codebook, Kind
-from label_configs.forms import ReviewForm, check_form, default_form
+from label_configs.forms import SLOTS, ReviewForm, check_form, default_form
+from label_configs.literal import to_literal
 from label_configs.read_config import ReadConfig, check_label_config, read_label_config
 
 __all__ = [
@@ -35,25 +37,29 @@ _QUESTIONS = {
 def render_label_config(codebook: Codebook, form: ReviewForm, *, text_key: str = "text") -> str:
     """The label config in which a coder reviews documents, for tasks whose text is under ``text_key``.
 
-    ``read_label_config`` gives an equal codebook back. Raises ConfigError for the form reject with a codebook in which
-    several codes may hold.
+    ``read_label_config`` gives an equal codebook back. Raises ConfigError for a form that cannot ask what the
+    codebook needs.
     """
     check_form(codebook, form)
     root = ElementTree.parse(_TEMPLATES / f"{form}.xml").getroot()
+    parents = {child: parent for parent in root.iter() for child in parent}
     for element in list(root.iter()):
         fill = element.attrib.pop("fill", "")
         if fill == "root":
             element.set("codebook", codebook.name)
+            element.set("form", form.value)
         elif fill == "style":
             element.text = (_TEMPLATES / "review.css").read_text(encoding="utf-8")
         elif fill == "text":
             element.set("value", f"${text_key}")
         elif fill == "question":
-            element.set("value", codebook.instruction or _QUESTIONS[codebook.kind])
+            element.set("value", to_literal(codebook.instruction or _QUESTIONS[codebook.kind]))
         elif fill == "limit":
             element.set("value", f"{element.get('value')} {_limit(codebook)}".strip())
         elif fill == "columns" and codebook.levels:
             element.set("className", f"{element.get('className')} winnow-levels-{len(codebook.levels)}")
+        elif fill == "slots":
+            _fill_slots(parents[element], element)
         elif fill == "codebook":
             _fill_codebook(element, codebook)
     ElementTree.indent(root)
@@ -68,13 +74,33 @@ def _limit(codebook: Codebook) -> str:
     return f"(at most {codebook.max_codes} in all)" if codebook.max_codes else ""
 
 
+def _fill_slots(parent: Element, first: Element) -> None:
+    """A copy of a slot for each code that may be among the candidates."""
+    parent.remove(first)
+    for number in range(SLOTS):
+        slot = deepcopy(first)
+        for element in slot.iter():
+            element.attrib = {name: value.replace("{{number}}", str(number)) for name, value in element.items()}
+        parent.append(slot)
+
+
 def _fill_codebook(choices: Element, codebook: Codebook) -> None:
-    choices.set("choice", "single" if codebook.kind is Kind.EXCLUSIVE else "multiple")
+    """The whole codebook: one choice for each label, in a Taxonomy the levels below their codes."""
+    tree = choices.tag == "Taxonomy"
+    if not tree:
+        choices.set("choice", "single" if codebook.kind is Kind.EXCLUSIVE else "multiple")
     if codebook.max_codes is not None:
         choices.set("maxCodes", str(codebook.max_codes))
     if codebook.instruction:
         choices.set("instruction", codebook.instruction)
+    if tree:
+        for code in codebook.codes:
+            attributes = {"value": to_literal(code.name), "alias": code.key, "hint": code.definition, "word": code.word}
+            branch = ElementTree.SubElement(choices, "Choice", attributes)
+            for label in (label for label in codebook.labels if label.code == code.key):
+                ElementTree.SubElement(branch, "Choice", {"value": to_literal(label.level or ""), "alias": label.key})
+        return
     for label in codebook.labels:
         code = codebook.code(label.code)
-        attributes = {"value": label.name, "alias": label.key, "hint": code.definition, "word": code.word}
+        attributes = {"value": to_literal(label.name), "alias": label.key, "hint": code.definition, "word": code.word}
         ElementTree.SubElement(choices, "Choice", attributes)

@@ -3,10 +3,11 @@
 from label_configs.forms import TEXT_NAME
 from label_configs.wire.reading import decisions, document, proposals
 from label_configs.wire.shown import cost_from_json, cost_to_json
+from label_configs.wire.team import prediction_to_team
 from label_configs.wire.validating import validate_prediction
 from label_configs.wire.writing import (
     JsonObject,
-    candidate_choices,
+    candidate_data,
     coder_result,
     review_prediction,
     source_prediction,
@@ -16,12 +17,13 @@ from label_configs.wire.writing import (
 __all__ = [
     "TEXT_NAME",
     "JsonObject",
-    "candidate_choices",
+    "candidate_data",
     "coder_result",
     "cost_from_json",
     "cost_to_json",
     "decisions",
     "document",
+    "prediction_to_team",
     "proposals",
     "review_prediction",
     "source_prediction",

@@ -6,11 +6,16 @@ from datetime import datetime
 from typing import Any
 
 from label_configs.codebook import Codebook, Kind
+from label_configs.codes import LEVEL_MARK
 from label_configs.errors import WireError
-from label_configs.forms import CONTROLS, FLAG_NAME, MISSING, SHOWN_NAME, UNSURE, ReviewForm
-from label_configs.records import CandidateSet, Decision, Document, Proposal
+from label_configs.forms import ARMS, CONTROLS, FLAG_NAME, MISSING, SHOWN_NAME, UNSURE, ReviewForm
+from label_configs.literal import from_literal
+from label_configs.records import Arm, CandidateSet, Decision, Document, Proposal
+from label_configs.team_form import TeamForm
 from label_configs.wire.shown import PROPOSAL_KEY, candidates_from_text, proposal_from_json
-from label_configs.wire.writing import JsonObject, ticked_at_first
+from label_configs.wire.slots import is_slot
+from label_configs.wire.team import from_team
+from label_configs.wire.writing import JsonObject, at_first
 
 
 def document(task: JsonObject, *, text_key: str = "text") -> Document:
@@ -28,16 +33,24 @@ def document(task: JsonObject, *, text_key: str = "text") -> Document:
     except UnicodeEncodeError:
         raise WireError(f"task {task_id}: data.{text_key} holds half of a surrogate pair; mend the text") from None
     named = data.get("document_id")
-    return Document(f"task-{task_id}" if named in (None, "") else str(named), text, task_id)
+    if named in (None, ""):
+        return Document(f"task-{task_id}", text, task_id)
+    repeat = data.get("repeat")
+    return Document(str(named), text, task_id, repeat if type(repeat) is int and repeat > 0 else 0)
 
 
-def decisions(task: JsonObject, codebook: Codebook, form: ReviewForm, *, text_key: str = "text") -> list[Decision]:
-    """Every submitted or skipped annotation of an exported task as a decision, oldest first; drafts do not count."""
+def decisions(
+    task: JsonObject, codebook: Codebook, form: ReviewForm, *, text_key: str = "text", team: TeamForm | None = None
+) -> list[Decision]:
+    """Every submitted or skipped annotation of an exported task as a decision, oldest first; drafts do not count.
+
+    ``team`` says how results name things where the label config is a team's own.
+    """
     coded = document(task, text_key=text_key)
     annotations = task.get("annotations") or []
     if not isinstance(annotations, list) or not all(isinstance(one, dict) for one in annotations):
         raise WireError(f"task {coded.task_id}: annotations is not a list of objects; export it as JSON")
-    made = [_decision(annotation, coded, _task_id(task), codebook, form) for annotation in annotations]
+    made = [_decision(annotation, coded, _task_id(task), codebook, form, team) for annotation in annotations]
     return sorted(made, key=lambda decision: decision.annotation_id)
 
 
@@ -54,12 +67,18 @@ def proposals(task: JsonObject) -> list[Proposal]:
     return list(latest.values())
 
 
-def _decision(annotation: JsonObject, coded: Document, task_id: int, codebook: Codebook, form: ReviewForm) -> Decision:
+def _decision(
+    annotation: JsonObject, coded: Document, task_id: int, codebook: Codebook, form: ReviewForm, team: TeamForm | None
+) -> Decision:
     annotation_id = annotation.get("id")
     if not isinstance(annotation_id, int):
         raise WireError(f"task {task_id}: an annotation has no id; export the task anew")
     items = _items(annotation.get("result"))
+    if team is not None:
+        items = from_team(items, team)
     shown = _shown(items, annotation)
+    if shown is None and form in ARMS:
+        shown = CandidateSet(coded.id, "", (), ARMS[form])
     skipped = bool(annotation.get("was_cancelled"))
     review = _Review(codebook, form, shown, _ticks(items))
     lead_time = annotation.get("lead_time")
@@ -80,6 +99,7 @@ def _decision(annotation: JsonObject, coded: Document, task_id: int, codebook: C
         seconds=float(lead_time) if isinstance(lead_time, int | float) else None,
         shown=shown,
         updated_at=_time(annotation.get("updated_at")),
+        repeat=coded.repeat,
     )
 
 
@@ -89,14 +109,21 @@ class _Review:
     def __init__(
         self, codebook: Codebook, form: ReviewForm, shown: CandidateSet | None, ticks: dict[str, tuple[str, ...]]
     ) -> None:
-        self._codebook, self._form, self._shown, self._ticks = codebook, form, shown, ticks
+        self._codebook, self._form, self._shown = codebook, form, shown
         controls = CONTROLS[form]
         known = set(codebook.label_keys)
+        ticks = {n: labels if n == FLAG_NAME else _keys(codebook, labels) for n, labels in ticks.items()}
+        self._ticks = ticks
         candidates = tuple(one.label for one in shown.candidates) if shown else ()
         in_candidates = ticks.get(controls.candidates or "", ())
+        if form is ReviewForm.GRADED:
+            # Graded codebooks were reviewed in the form keep before there was this form.
+            names = [name for name in ticks if is_slot(name) or name == CONTROLS[ReviewForm.KEEP].candidates]
+            in_candidates = tuple(label for name in names for label in ticks[name])
         in_codebook = ticks.get(controls.codebook, ())
         self._added = tuple(label for label in in_codebook if label in known)
         self._candidates = candidates
+        self._arm = shown.arm if shown else Arm.REVIEW
         self._flags = ticks.get(FLAG_NAME, ())
         self.unsure = UNSURE in self._flags
         self._unknown = sorted({*in_candidates, *in_codebook, *candidates} - known)
@@ -115,7 +142,10 @@ class _Review:
         """Why the decision cannot be used, empty when it can."""
         labels = self.kept + self.missed
         if self._unknown:
-            return f"{', '.join(self._unknown)}: not in codebook {self._codebook.name}"
+            return _why_unknown(self._codebook, self._unknown)
+        if self._arm is not Arm.REVIEW:
+            # The prediction flagged ``missing`` to open the codebook; the coder said nothing by it.
+            return _why_not_together(self._codebook, labels)
         if self._form is ReviewForm.REJECT and not self._added:
             if self._shown is None:
                 return "no record of the candidates shown, and no code chosen instead"
@@ -134,19 +164,37 @@ class _Review:
         """Whether it was submitted as it was shown."""
         if self._shown is None or not self._candidates or self._unknown:
             return False
-        controls = CONTROLS[self._form]
-        first = controls.candidates or controls.codebook
         now = {name: set(labels) for name, labels in self._ticks.items() if labels}
-        at_first = set(ticked_at_first(self._codebook, self._shown, self._form))
-        return now == ({first: at_first} if at_first else {})
+        return now == {n: set(labels) for n, labels in at_first(self._codebook, self._shown, self._form).items()}
+
+
+def _keys(codebook: Codebook, labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Label keys, also where annotations made elsewhere have the names that coders see; what is unknown stays."""
+    if all(label in codebook.label_keys for label in labels):
+        return labels
+    named = {code.name: code.key for code in codebook.codes}
+    for label in codebook.labels:
+        code = codebook.code(label.code)
+        named |= {label.name: label.key, f"{code.name}{LEVEL_MARK}{label.level}": label.key} if label.level else {}
+    known = {*codebook.label_keys, *(code.key for code in codebook.codes)}
+    names = {label: " ".join(from_literal(label).split()) for label in labels}
+    return tuple(dict.fromkeys(one if one in known else named.get(names[one], one) for one in labels))
+
+
+def _why_unknown(codebook: Codebook, unknown: list[str]) -> str:
+    """Why these are no labels: a graded code without a level, or nothing that the codebook has."""
+    codes = [label for label in unknown if codebook.kind is Kind.GRADED and any(label == c.key for c in codebook.codes)]
+    strange = [label for label in unknown if label not in codes]
+    told = [f"no level chosen for {', '.join(codes)}"] if codes else []
+    return "; ".join([*told, f"{', '.join(strange)}: not in codebook {codebook.name}"] if strange else told)
 
 
 def _why_not_together(codebook: Codebook, labels: tuple[str, ...]) -> str:
     """Why these labels cannot all hold for one document, empty when they can."""
     if codebook.kind is Kind.EXCLUSIVE:
-        if len(labels) == 1:
-            return ""
-        return f"{len(labels)} codes are left where exactly one holds" if labels else "no code is left"
+        if not labels:
+            return "no code holds where exactly one does"
+        return f"{len(labels)} codes are left where exactly one holds" if len(labels) > 1 else ""
     codes = [codebook.label(label).code for label in labels]
     if twice := sorted({code for code in codes if codes.count(code) > 1}):
         return f"{', '.join(twice)}: several levels of one code"
@@ -164,10 +212,20 @@ def _ticks(items: list[JsonObject]) -> dict[str, tuple[str, ...]]:
     ticks = {}
     for item in items:
         value = item.get("value")
-        choices = value.get("choices") if isinstance(value, dict) else None
+        if not isinstance(value, dict):
+            continue
+        choices = value.get("choices", value.get("taxonomy"))
         if isinstance(choices, list):
-            ticks[str(item.get("from_name"))] = tuple(dict.fromkeys(str(choice) for choice in choices))
+            ticks[str(item.get("from_name"))] = tuple(dict.fromkeys(_label(choice) for choice in choices if choice))
     return ticks
+
+
+def _label(choice: Any) -> str:
+    """A choice's label key. A Taxonomy's choice is a path: ``[code, label]``, or of others ``[code, level]``."""
+    if not isinstance(choice, list):
+        return str(choice)
+    *branch, leaf = [str(part) for part in choice]
+    return leaf if LEVEL_MARK in leaf or not branch else f"{branch[-1]}{LEVEL_MARK}{leaf}"
 
 
 def _shown(items: list[JsonObject], annotation: JsonObject) -> CandidateSet | None:

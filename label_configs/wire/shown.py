@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from label_configs.errors import WireError
-from label_configs.records import Candidate, CandidateSet, Proposal, Proposer, ScoredLabel
+from label_configs.records import Arm, Candidate, CandidateSet, Proposal, Proposer, ScoredLabel
 
 PROPOSAL_KEY = "winnow"
 
@@ -17,6 +17,7 @@ def candidates_to_text(candidate_set: CandidateSet) -> str:
     record = {
         "document": candidate_set.document_id,
         "version": candidate_set.version,
+        "arm": candidate_set.arm.value,
         "candidates": [
             [
                 candidate.label,
@@ -44,8 +45,10 @@ def candidates_from_text(text: str) -> CandidateSet:
                 )
                 for label, probability, by in record["candidates"]
             ),
+            # Records made before there were arms have none.
+            Arm(record.get("arm", Arm.REVIEW)),
         )
-    except (ValueError, TypeError, KeyError) as problem:
+    except (ValueError, TypeError, KeyError, AttributeError) as problem:
         raise WireError(
             f"control shown: is not a record of candidates ({type(problem).__name__}); delete this annotation"
         ) from problem

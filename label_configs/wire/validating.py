@@ -10,6 +10,7 @@ from label_configs.errors import WireError
 from label_configs.forms import CONTROLS, FLAG_NAME, SHOWN_NAME, TEXT_NAME, ReviewForm
 from label_configs.records import CandidateSet
 from label_configs.wire.shown import candidates_from_text
+from label_configs.wire.slots import is_slot, slot_name, slots
 
 
 def validate_prediction(
@@ -50,19 +51,35 @@ def _problems_of_item(codebook: Codebook, item: Any, form: ReviewForm, candidate
     if name == SHOWN_NAME:
         return told + _problems_of_shown(item.get("type"), value)
     choices: dict[Any, tuple[str, ...]] = {controls.codebook: codebook.label_keys, FLAG_NAME: controls.flags}
-    if controls.candidates:
+    if form is ReviewForm.GRADED:
+        choices |= _slot_choices(codebook, name, candidates)
+    elif controls.candidates:
         among = codebook.label_keys if candidates is None else tuple(one.label for one in candidates.candidates)
         choices[controls.candidates] = among
     if name not in choices:
         return [*told, f"from_name: form {form} has no control {name!r}, use one of {', '.join(map(str, choices))}"]
-    labels = value.get("choices") if isinstance(value, dict) else None
-    if item.get("type") != "choices" or not isinstance(labels, list):
-        return [*told, "is not of type choices with a list of choices"]
+    kind = "taxonomy" if form is ReviewForm.GRADED and name == controls.codebook else "choices"
+    labels = value.get(kind) if isinstance(value, dict) else None
+    if item.get("type") != kind or not isinstance(labels, list):
+        return [*told, f"is not of type {kind} with a list of choices"]
+    if kind == "taxonomy":
+        labels = [path[-1] if isinstance(path, list) and path else path for path in labels]
     if unknown := [str(label) for label in labels if label not in choices[name]]:
         told.append(f"control {name} has no choice {', '.join(unknown)}, the coder would not see it")
-    if name == controls.codebook and codebook.kind is Kind.EXCLUSIVE and len(labels) > 1:
+    single = codebook.kind is Kind.EXCLUSIVE if name == controls.codebook else is_slot(str(name))
+    if single and len(labels) > 1:
         told.append(f"control {name} takes one choice, not {len(labels)}")
     return told
+
+
+def _slot_choices(codebook: Codebook, name: Any, candidates: CandidateSet | None) -> dict[Any, tuple[str, ...]]:
+    """The controls of the form graded with their choices: the levels of one code each."""
+    if candidates is None:
+        return {name: codebook.label_keys} if is_slot(str(name)) else {}
+    return {
+        slot_name(number): tuple(label.key for label in codebook.labels if label.code == code)
+        for number, code in enumerate(slots(codebook, candidates))
+    }
 
 
 def _problems_of_shown(kind: Any, value: Any) -> list[str]:

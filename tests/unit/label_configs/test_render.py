@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -12,6 +13,7 @@ from label_studio_sdk.label_interface import LabelInterface
 
 from label_configs.codebook import Code, Codebook, Kind, load_codebook, shipped_codebooks
 from label_configs.errors import CodebookError, ConfigError, LabelConfigError
+from label_configs.forms import forms_of
 from label_configs.render import (
     ReviewForm,
     check_label_config,
@@ -30,13 +32,13 @@ HOSTILE = Codebook(
     ),
     instruction='</View><Header value="x"/>',
 )
-BOOKS = [*(load_codebook(name) for name in shipped_codebooks()), HOSTILE, replace(HOSTILE, kind=Kind.MULTILABEL)]
-PAIRS = [
-    pytest.param(book, form, id=f"{book.name}-{book.kind}-{form}")
-    for book in BOOKS
-    for form in ReviewForm
-    if form is not ReviewForm.REJECT or book.kind is Kind.EXCLUSIVE
+BOOKS = [
+    *(load_codebook(name) for name in shipped_codebooks()),
+    HOSTILE,
+    replace(HOSTILE, kind=Kind.MULTILABEL),
+    replace(HOSTILE, kind=Kind.GRADED, levels=("low", "high")),
 ]
+PAIRS = [pytest.param(book, form, id=f"{book.name}-{book.kind}-{form}") for book in BOOKS for form in forms_of(book)]
 
 
 @pytest.mark.parametrize(("codebook", "form"), PAIRS)
@@ -48,24 +50,36 @@ def test_a_rendered_config_reads_back_as_the_same_codebook(codebook: Codebook, f
     check_label_config(xml, codebook, form)
 
 
+@pytest.mark.parametrize("form", [ReviewForm.KEEP, ReviewForm.REJECT, ReviewForm.WHOLE])
+def test_configs_from_before_they_named_their_form_are_known_by_their_controls(form: ReviewForm) -> None:
+    codebook = load_codebook("reuters8")
+    check_label_config(render_label_config(codebook, form).replace(f' form="{form}"', ""), codebook, form)
+
+
 @pytest.mark.parametrize(("codebook", "form"), PAIRS)
 def test_label_studio_accepts_a_rendered_config(codebook: Codebook, form: ReviewForm) -> None:
     interface = LabelInterface(render_label_config(codebook, form))
     interface.validate()
+    slots = {f"level_{number}" for number in range(9)}
     names = {
+        "graded": {"missed", "flag", *slots},
         "keep": {"keep", "missed", "flag"},
         "reject": {"reject", "replacement", "flag"},
         "whole": {"codes", "flag"},
+        "choose": {"codes", "flag"},
+        "blind": {"codes", "flag"},
     }
     assert {control.name for control in interface.controls} == {*names[form], "shown"}
 
 
-@pytest.mark.parametrize("form", list(ReviewForm))
-def test_hostile_text_stays_text(form: ReviewForm) -> None:
-    root = ElementTree.fromstring(render_label_config(HOSTILE, form))
+@pytest.mark.parametrize(("codebook", "form"), [pair for pair in PAIRS if pair.values[0].name == HOSTILE.name])
+def test_hostile_text_stays_text(codebook: Codebook, form: ReviewForm) -> None:
+    root = ElementTree.fromstring(render_label_config(codebook, form))
     assert next(root.iter("Header")).get("value") == HOSTILE.instruction
-    choices = [choice.get("alias") for choice in root.iter("Choice")]
-    assert [alias for alias in choices if alias not in {"missing", "unsure"}] == ["x", "y"]
+    aliases = [choice.get("alias") for choice in root.iter("Choice")]
+    below = ["x", "x:low", "x:high", "y", "y:low", "y:high"]
+    wanted = {"graded": below}.get(form, below[1:3] + below[4:] if codebook.levels else ["x", "y"])
+    assert [alias for alias in aliases if alias not in {"missing", "unsure"}] == wanted
 
 
 def test_the_forms_say_what_to_do() -> None:
@@ -83,7 +97,7 @@ def test_the_forms_say_what_to_do() -> None:
         "Tick every code that is WRONG – the one that is left counts",
     ]
     assert headers(load_codebook("flourishing"), ReviewForm.WHOLE)[1] == (
-        "What is ticked was proposed – correct what is WRONG (at most one level of each)"
+        "Tick what fits, un-tick what is WRONG – what is ticked at first was proposed (at most one level of each)"
     )
 
 
@@ -101,12 +115,28 @@ def test_the_record_is_hidden_and_the_codebook_waits_for_its_flag() -> None:
 
 def test_default_forms() -> None:
     forms = {name: default_form(load_codebook(name)) for name in shipped_codebooks()}
-    assert forms == {"cap": "reject", "dataverse": "keep", "flourishing": "keep", "reuters8": "reject"}
+    assert forms == {"cap": "reject", "dataverse": "keep", "flourishing": "graded", "reuters8": "reject"}
 
 
-def test_rejecting_needs_an_exclusive_codebook() -> None:
-    with pytest.raises(ConfigError, match="form reject needs a codebook in which exactly one code holds, dataverse is"):
-        render_label_config(load_codebook("dataverse"), ReviewForm.REJECT)
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        (
+            ReviewForm.REJECT,
+            "form reject needs a codebook in which exactly one code holds, dataverse is multilabel; "
+            "use one of the forms keep, whole, choose, blind",
+        ),
+        (
+            ReviewForm.GRADED,
+            "form graded needs a codebook with levels, dataverse is multilabel; "
+            "use one of the forms keep, whole, choose, blind",
+        ),
+    ],
+)
+def test_a_form_must_be_able_to_ask_what_the_codebook_needs(form: ReviewForm, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        render_label_config(load_codebook("dataverse"), form)
+    assert str(caught.value) == message
 
 
 FOREIGN = """<View>
@@ -236,9 +266,19 @@ LINES = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_si
 
 
 @given(
-    names=st.lists(LINES, min_size=2, max_size=5, unique_by=str.casefold), text=LINES, form=st.sampled_from(ReviewForm)
+    names=st.lists(LINES, min_size=2, max_size=5, unique_by=str.casefold),
+    text=LINES,
+    kind=st.sampled_from(Kind),
+    data=st.data(),
 )
-def test_any_text_survives_the_label_config(names: list[str], text: str, form: ReviewForm) -> None:
+def test_any_text_survives_the_label_config(names: list[str], text: str, kind: Kind, data: st.DataObject) -> None:
     codes = tuple(Code(f"k{index}", name, text, f"w{index}") for index, name in enumerate(names))
-    codebook = Codebook(text, Kind.EXCLUSIVE, codes, instruction=text)
-    assert read_label_config(render_label_config(codebook, form)).codebook == codebook
+    codebook = Codebook(text, kind, codes, instruction=text, levels=("low", "high") if kind is Kind.GRADED else ())
+    form = data.draw(st.sampled_from(forms_of(codebook)))
+    xml = render_label_config(codebook, form)
+    assert read_label_config(xml).codebook == codebook
+    # Label Studio puts task data in the place of $word: only the form's own may be left.
+    shown = [
+        element.get("value", "") for tag in ("Header", "Choice") for element in ElementTree.fromstring(xml).iter(tag)
+    ]
+    assert not [text for text in shown if re.search(r"\$[\w\[\].{}]", text) and not text.startswith("$candidates[")]

@@ -10,10 +10,11 @@ import pytest
 
 from label_configs.codebook import Code, Codebook, Kind, load_codebook
 from label_configs.errors import WireError
+from label_configs.forms import forms_of
 from label_configs.records import Candidate, CandidateSet, Decision, Document, Proposal, Proposer, ScoredLabel
 from label_configs.render import ReviewForm
 from label_configs.wire import (
-    candidate_choices,
+    candidate_data,
     coder_result,
     decisions,
     document,
@@ -49,7 +50,7 @@ def annotation(result: list[dict[str, Any]], **values: Any) -> dict[str, Any]:
 
 
 def task(*annotations: dict[str, Any], **values: Any) -> dict[str, Any]:
-    return {"id": 7, "data": task_data(DOCUMENT), "annotations": list(annotations), **values}
+    return {"id": 7, "data": task_data(DOCUMENT, form=REJECT), "annotations": list(annotations), **values}
 
 
 def decide(codebook: Codebook, form: ReviewForm, result: list[dict[str, Any]], **values: Any) -> Decision:
@@ -73,7 +74,7 @@ def record(shown: CandidateSet) -> dict[str, Any]:
 
 
 def test_a_task_names_its_document_and_has_the_key_of_the_candidates() -> None:
-    data = task_data(DOCUMENT, text_key="body")
+    data = task_data(DOCUMENT, text_key="body", form=KEEP)
     assert data == {"body": "Shares were sold.", "document_id": "story-1", "candidates": []}
     assert document({"id": 7, "data": data}, text_key="body") == DOCUMENT
 
@@ -98,7 +99,7 @@ def test_tasks_without_text_or_id_are_refused(bad: dict[str, Any], message: str)
 
 
 def test_a_candidate_shows_its_name_its_definition_and_who_proposed_it() -> None:
-    [first, *_] = candidate_choices(REUTERS, THREE)
+    [first, *_] = candidate_data(REUTERS, THREE, KEEP)["candidates"]
     assert (first["value"], first["alias"], first["hint"]) == (
         "Acquisitions",
         "acq",
@@ -108,14 +109,14 @@ def test_a_candidate_shows_its_name_its_definition_and_who_proposed_it() -> None
         '<b class="winnow-name">Acquisitions</b> <span class="winnow-who">smollm2 70%</span> '
         f'<span class="winnow-definition">{REUTERS.code("acq").definition}</span>'
     )
-    assert "smollm2" not in candidate_choices(REUTERS, THREE, show_sources=False)[0]["html"]
+    assert "smollm2" not in candidate_data(REUTERS, THREE, KEEP, show_sources=False)["candidates"][0]["html"]
 
 
 def test_hostile_names_are_shown_as_text() -> None:
     codes = (Code("x", "<img src=x onerror=alert(1)>", '"><script>', "x"), Code("y", "Y", "Y", "y"))
     proposer = Proposer("<b>evil</b>", "v", 0.5, 1)
     shown = CandidateSet("d", "v", (Candidate("x", 0.5, (proposer,)),))
-    [choice] = candidate_choices(Codebook("h", Kind.EXCLUSIVE, codes), shown)
+    [choice] = candidate_data(Codebook("h", Kind.EXCLUSIVE, codes), shown, KEEP)["candidates"]
     assert choice["html"] == (
         '<b class="winnow-name">&lt;img src=x onerror=alert(1)&gt;</b> '
         '<span class="winnow-who">&lt;b&gt;evil&lt;/b&gt; 50%</span> '
@@ -175,7 +176,7 @@ def test_probabilities_beyond_one_by_rounding_are_scores_of_one() -> None:
 # Receiving
 
 
-@pytest.mark.parametrize("form", list(ReviewForm))
+@pytest.mark.parametrize("form", forms_of(REUTERS))
 def test_the_same_decision_comes_back_from_every_form(form: ReviewForm) -> None:
     kept = decide(REUTERS, form, coder_result(REUTERS, THREE, form, rejected=["earn", "trade"]))
     assert (kept.kept, kept.rejected, kept.missed, kept.unresolved) == (("acq",), ("earn", "trade"), (), "")
@@ -302,8 +303,8 @@ def test_a_replacement_outweighs_what_was_not_ticked() -> None:
             "a code is said to be missing, but none is named",
         ),
         (REUTERS, KEEP, [*ticks(keep=["acq", "earn"]), record(THREE)], "2 codes are left where exactly one holds"),
-        (REUTERS, KEEP, [record(THREE)], "no code is left"),
-        (REUTERS, WHOLE, [record(THREE)], "no code is left"),
+        (REUTERS, KEEP, [record(THREE)], "no code holds where exactly one does"),
+        (REUTERS, WHOLE, [record(THREE)], "no code holds where exactly one does"),
         (REUTERS, WHOLE, ticks(codes=["sports"]), "sports: not in codebook reuters8"),
         (REUTERS, REJECT, [record(candidates("acq", "sports"))], "sports: not in codebook reuters8"),
         (
@@ -328,6 +329,20 @@ def test_decisions_that_cannot_be_used_say_why(
     assert decision.unresolved == reason
     assert not decision.verified
     assert set(decision.labels) <= set(codebook.label_keys)
+
+
+def test_annotations_made_elsewhere_may_have_the_names_that_coders_see() -> None:
+    made = decide(REUTERS, WHOLE, ticks(codes=["Money and currencies"]))
+    assert (made.labels, made.unresolved) == (("money-fx",), "")
+    assert decide(REUTERS, REJECT, ticks(replacement=[" Crude  oil"])).labels == ("crude",)
+    assert decide(DATAVERSE, KEEP, ticks(keep=["law"], missed=["Physics", "law"])).labels == ("law", "physics")
+    alike = Codebook("alike", Kind.EXCLUSIVE, (Code("a", "b", "?", "x"), Code("b", "c", "?", "y")))
+    assert decide(alike, WHOLE, ticks(codes=["b"])).labels == ("b",), "a key is a key"
+    path = [
+        {"from_name": "missed", "type": "taxonomy", "value": {"taxonomy": [["Having hope", "high"], ["Happiness"]]}}
+    ]
+    graded = decide(FLOURISHING, ReviewForm.GRADED, path)
+    assert (graded.labels, graded.unresolved) == (("hope:high",), "no level chosen for happiness")
 
 
 def test_annotations_without_a_record_still_name_their_labels() -> None:
