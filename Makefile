@@ -14,7 +14,7 @@ LS_BIN := .venv-label-studio/bin
 PIP_INSTALL := -m pip -q -q --no-input --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
-.PHONY: help venv label-studio vllm demo-files chromium demo test test-vllm bench-scoring bench-curves bench-probe bench-vllm lint format docs screenshots clean distclean
+.PHONY: help venv label-studio vllm demo-files chromium demo test test-vllm bench-scoring bench-curves bench-probe bench-vllm bench-import lint format docs screenshots clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -70,19 +70,20 @@ test: venv label-studio demo-files chromium ## every test: unit, integration, br
 test-vllm: venv vllm demo-files ## a real vLLM server against the local sources; not a part of `make test`
 	@$(BIN)/python -m pytest --timeout 3000 tests/vllm
 
-BENCH_STAMP := .venv/.stamp-bench
-$(BENCH_STAMP): .venv/.stamp
-	@$(BIN)/python $(PIP_INSTALL) -e ".[bench]"
-	@touch $@
-
 bench-scoring: venv demo-files ## documents per second against other ways to score; with vLLM where `make vllm` was run
 	@$(BIN)/python tests/benchmarks/scoring.py
 
-bench-curves: $(BENCH_STAMP) demo-files ## how scoring grows with documents and codes: draws tests/benchmarks/scoring.png
+bench-curves: venv demo-files ## how scoring grows with documents and codes: draws tests/benchmarks/scoring.png
 	@$(BIN)/python tests/benchmarks/scoring_curves.py
 
 bench-probe: venv demo-files ## the probe after 20 to 500 verified documents
 	@$(BIN)/python tests/benchmarks/probe.py
+
+bench-candidates: venv demo-files ## how often the true code is among how many candidates: draws tests/benchmarks/candidates.png
+	@$(BIN)/python tests/benchmarks/candidates.py
+
+bench-import: venv label-studio ## documents per second of `winnow import` against bare import_tasks
+	@$(BIN)/python tests/benchmarks/importing.py
 
 bench-vllm: venv vllm demo-files ## the scoring benchmark with vLLM beside it
 	@$(BIN)/python tests/benchmarks/scoring.py

@@ -8,6 +8,7 @@
 | POST /webhook | Label Studio | at once, having noted that something changed |
 | GET /versions | Label Studio | versions in force, per project |
 | GET /metrics | Prometheus | queues and progress |
+| GET /projects/<id>/prelabel | programs, operators | how far pushing predictions is, per task |
 | POST /classify | programs | proposals for documents, or a job to ask for: see ``classify_routes`` |
 | GET /openapi.json | anyone | the description of this interface, ``openapi.yaml`` |
 """
@@ -23,16 +24,19 @@ from flask import Blueprint, Flask, Response, current_app, jsonify, request
 from redis import Redis
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound, Unauthorized
 
-from label_configs.errors import LabelStudioError, QueueError, WinnowError, WireError
+from label_configs.errors import LabelConfigError, LabelStudioError, QueueError, WinnowError, WireError
 from ml_backend import queue
 from ml_backend.classify_queue import ClassifyQueue
 from ml_backend.classify_routes import CLASSIFY
+from ml_backend.config_check import require, state_of
 from ml_backend.events import Change, parse_event, parse_project_id
 from ml_backend.exchange import exchange_of
 from ml_backend.experiment import Project, load_project, registered
 from ml_backend.metrics import render_metrics
 from ml_backend.openapi import description
 from ml_backend.predicting import predict
+from ml_backend.prelabel_progress import TaskState
+from ml_backend.prelabel_status import PrelabelStatus
 from ml_backend.proposing import Plan
 from ml_backend.settings import Settings
 
@@ -40,7 +44,7 @@ log = logging.getLogger(__name__)
 
 MAX_BODY = 64 * 1024 * 1024  # bytes; 2,000 whole tasks were seen in 4 MB
 OPEN = ("/health", "/openapi.json")  # need no login; they are the same in every installation
-STATUS = {WireError: 400, QueueError: 503, LabelStudioError: 502}
+STATUS = {WireError: 400, LabelConfigError: 409, QueueError: 503, LabelStudioError: 502}
 
 
 def create_app(settings: Settings, redis: Redis, blueprints: Iterable[Blueprint] = ()) -> Flask:
@@ -140,6 +144,8 @@ def predict_route() -> Response:
     if not isinstance(tasks, list) or not all(isinstance(t, dict) for t in tasks):
         raise WireError("predict: field 'tasks' must be a list of tasks")
     project = _project(settings, body.get("project"), "predict")
+    if isinstance(xml := body.get("label_config"), str):
+        require(project, state_of(project, xml))  # what no longer fits is not sent
     results = predict(redis, project, tasks, chunk=settings.chunk_documents, deadline=settings.predict_deadline_seconds)
     return jsonify({"results": results, "model_version": Plan.of(project).version})
 
@@ -172,17 +178,29 @@ def metrics() -> Response:
     return Response(text, content_type=content_type)
 
 
+def prelabel_route(project_id: int) -> Response:
+    """How far the project's last prelabelling is; ``?state=failed``, repeatable, asks for the tasks in these states."""
+    settings, redis = _parts()
+    asked = request.args.getlist("state")
+    if unknown := set(asked) - set(TaskState):
+        raise BadRequest(f"state {', '.join(sorted(unknown))}: unknown; use {', '.join(TaskState)}")
+    project = _project(settings, project_id, "prelabel")
+    states = [state for state in TaskState if not asked or state in asked]
+    return jsonify(PrelabelStatus.of(redis, project.id, states).as_json())
+
+
 def openapi() -> Response:
     """The OpenAPI description of this interface."""
     return jsonify(description())
 
 
-ROUTES: Sequence[tuple[str, Callable[[], Response], list[str]]] = (
+ROUTES: Sequence[tuple[str, Callable[..., Response], list[str]]] = (
     ("/health", health, ["GET"]),
     ("/setup", setup, ["POST"]),
     ("/predict", predict_route, ["POST"]),
     ("/webhook", webhook, ["POST"]),
     ("/versions", versions, ["GET"]),
     ("/metrics", metrics, ["GET"]),
+    ("/projects/<int:project_id>/prelabel", prelabel_route, ["GET"]),
     ("/openapi.json", openapi, ["GET"]),
 )

@@ -21,9 +21,8 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
 from label_configs.codebook import Codebook, Kind
-from label_configs.records import Proposal
+from ml_backend.probabilities import Floats
 
-Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 LabelSets = Sequence[tuple[str, ...]]
 
@@ -103,19 +102,6 @@ def temperature_fit(probabilities: Floats, truth: LabelSets, codebook: Codebook)
     likelier = _surprise(crossed, held, codebook) < _surprise(tempered(probabilities, 1, codebook), held, codebook)
     helps = likelier and after is not None and after < before
     return TemperatureFit(n, before, _fitted(probabilities, held, codebook) if helps else None, after)
-
-
-def probabilities_of(proposals: Sequence[Proposal], codebook: Codebook) -> Floats:
-    """``[documents, labels]`` in the codebook's order; a label that a proposal does not list has probability 0.
-
-    Raises CodebookError for a label that the codebook has not.
-    """
-    column = {key: index for index, key in enumerate(codebook.label_keys)}
-    rows = np.zeros((len(proposals), len(column)))
-    for row, proposal in enumerate(proposals):
-        for scored in proposal.labels:
-            rows[row, column[codebook.label(scored.label).key]] = scored.probability
-    return rows
 
 
 def indicators(truth: LabelSets, codebook: Codebook) -> Bools:

@@ -17,17 +17,19 @@ import yaml
 
 from label_configs.codebook import Codebook, dump_codebook, load_codebook
 from label_configs.errors import ConfigError, EnvironmentFault
-from label_configs.forms import ReviewForm, check_form, default_form
+from label_configs.forms import SLOTS, ReviewForm, check_form, default_form
 from label_configs.records import Arm
 from label_configs.strictyaml import YamlFile, build, load_yaml
+from label_configs.team_form import TeamForm, dump_team_form, load_team_form
 from ml_backend.source_config import Problem, SourceConfig, SourceKind, source_problems
 
+TEAM_FORM = "team_form.yaml"
 GATE_METRICS = ("macro_f1", "accuracy")
 
 
 @dataclass(frozen=True)
 class CandidateRule:
-    """Which labels a coder is shown: the ``top_k`` of each source, of probability ``floor`` or more, ``max`` in all."""
+    """Which codes a coder is shown: the ``top_k`` of each source, of probability ``floor`` or more, ``max`` in all."""
 
     max: int = 6
     top_k: int = 2
@@ -116,12 +118,13 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Project:
-    """A Label Studio project that Winnow serves."""
+    """A Label Studio project that Winnow serves; ``team`` where its label config is the team's own, not Winnow's."""
 
     id: int
     experiment: Experiment
     codebook: Codebook
     folder: Path
+    team: TeamForm | None = None
 
     @property
     def home(self) -> Path:
@@ -134,18 +137,27 @@ class Project:
         return self.experiment.review.form or default_form(self.codebook)
 
 
-def load_experiment(path: Path) -> tuple[Experiment, Codebook]:
-    """Read ``winnow.yaml`` and its codebook. Raises ConfigError with file, line and remedy."""
+def load_experiment(path: Path, codebook: Codebook | None = None) -> tuple[Experiment, Codebook]:
+    """Read ``winnow.yaml`` and its codebook, or take the one given instead: then the file need not name any.
+
+    Raises ConfigError with file, line and remedy.
+    """
     source = load_yaml(path)
+    if codebook is not None and isinstance(source.data, dict):
+        source = replace(source, data={**source.data, "codebook": codebook.name})
     experiment = build(Experiment, source.data, source=source)
     _check(experiment, source)
     experiment = _absolute(experiment, path.parent)
-    codebook = load_codebook(experiment.codebook)
+    codebook = codebook or load_codebook(experiment.codebook)
     if experiment.review.form is not None:
         try:
             check_form(codebook, experiment.review.form)
         except ConfigError as error:
             raise ConfigError(f"{source.where(('review', 'form'))}: review.form: {error}") from None
+    form = experiment.review.form or default_form(codebook)
+    if form is ReviewForm.GRADED and experiment.candidates.max > SLOTS:
+        where = source.where(("candidates", "max"))
+        raise ConfigError(f"{where}: candidates.max: form graded shows at most {SLOTS} candidates, say {SLOTS} or less")
     return experiment, codebook
 
 
@@ -240,22 +252,27 @@ def _absolute(experiment: Experiment, folder: Path) -> Experiment:
     return replace(experiment, codebook=path(experiment.codebook), sources=sources, training=training)
 
 
-def register(home: Path, project_id: int, experiment: Experiment, codebook: Codebook) -> Project:
-    """Keep the experiment for a project, codebook included; replaces an earlier one in one step."""
+def register(
+    home: Path, project_id: int, experiment: Experiment, codebook: Codebook, team: TeamForm | None = None
+) -> Project:
+    """Keep the experiment for a project, codebook included; replaces an earlier one, each file in one step."""
     folder = home / "projects" / str(project_id)
     kept = replace(experiment, codebook=str(folder / "codebook.yaml"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in (
-            ("codebook.yaml", dump_codebook(codebook)),
-            ("winnow.yaml", yaml.safe_dump(_plain(asdict(kept)), sort_keys=False, allow_unicode=True)),
-        ):
+        kept_yaml = yaml.safe_dump(_plain(asdict(kept)), sort_keys=False, allow_unicode=True)
+        files = {"codebook.yaml": dump_codebook(codebook), "winnow.yaml": kept_yaml}
+        if team is None:
+            (folder / TEAM_FORM).unlink(missing_ok=True)
+        else:
+            files[TEAM_FORM] = dump_team_form(team)
+        for name, text in files.items():
             temporary = folder / f".{name}.{os.getpid()}"
             temporary.write_text(text, encoding="utf-8")
             os.replace(temporary, folder / name)
     except OSError as error:
         raise EnvironmentFault(f"{folder}: cannot be written ({error.strerror}); set WINNOW_HOME elsewhere") from None
-    return Project(project_id, kept, codebook, folder)
+    return Project(project_id, kept, codebook, folder, team)
 
 
 def load_project(home: Path, project_id: int) -> Project:
@@ -265,7 +282,8 @@ def load_project(home: Path, project_id: int) -> Project:
     if not path.exists():
         raise ConfigError(f"project {project_id}: not known to Winnow; run `winnow init --project {project_id}` first")
     experiment, codebook = load_experiment(path)
-    return Project(project_id, experiment, codebook, folder)
+    team = load_team_form(folder / TEAM_FORM) if (folder / TEAM_FORM).exists() else None
+    return Project(project_id, experiment, codebook, folder, team)
 
 
 def registered(home: Path) -> list[int]:

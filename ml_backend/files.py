@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,14 @@ def no_documents(path: Path) -> ConfigError:
     return ConfigError(f"{path}: no documents; the file is empty")
 
 
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """A document with what else its row holds, by column: language, year, whatever a team needs later."""
+
+    document: Document
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
 def stream_documents(
     path: Path, *, id_column: str = "id", text_column: str = "text", encoding: str | None = None
 ) -> Iterator[Document | RowProblem]:
@@ -47,9 +56,23 @@ def stream_documents(
     Of every document only 64 bits of its id's digest and its line are kept, to tell ids that stand twice. Raises
     ConfigError when the file or a column is missing.
     """
+    for found in _stream(path, id_column, text_column, encoding, others=False):
+        yield found if isinstance(found, RowProblem) else found.document
+
+
+def stream_records(
+    path: Path, *, id_column: str = "id", text_column: str = "text", encoding: str | None = None
+) -> Iterator[FileRecord | RowProblem]:
+    """The same, each document with the other columns of its row."""
+    return _stream(path, id_column, text_column, encoding, others=True)
+
+
+def _stream(
+    path: Path, id_column: str, text_column: str, encoding: str | None, *, others: bool
+) -> Iterator[FileRecord | RowProblem]:
     seen = _FirstSeen()
     columns = {"--id-column": id_column, "--text-column": text_column}
-    for row in read_rows(path, columns, encoding=encoding):
+    for row in read_rows(path, columns, optional=None if others else (), encoding=encoding):
         if isinstance(row, RowProblem):
             yield row
             continue
@@ -61,7 +84,9 @@ def stream_documents(
             what = f"id {document.id!r:.80} stands already at {place(path, before)}"
             yield RowProblem(place(path, row.number), what)
             continue
-        yield document
+        own = (id_column, text_column)
+        rest = {key: value for key, value in row.values.items() if key not in own} if others else {}
+        yield FileRecord(document, rest)
 
 
 def document_in(row: Row, *, id_column: str | None, text_column: str) -> Document | str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -20,11 +21,15 @@ from ml_backend.exchange import exchange_of
 from ml_backend.experiment import load_project
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.prelabel import Scope, documents_of, finish, push
+from ml_backend.prelabel_progress import TaskProgress, TaskState, move_tasks
 from ml_backend.proposing import Plan
 from ml_backend.settings import Settings, load_settings
 from ml_backend.sources.pool import SourcePool
 
 log = logging.getLogger(__name__)
+
+DELETED = "it was deleted meanwhile"
+PUSH_SECONDS = 120.0  # for pushing one chunk; candidates take a tenth of a second for each task
 
 
 @dataclass(frozen=True)
@@ -62,25 +67,52 @@ def prelabel_chunk(project_id: int, task_ids: list[int], scope: str) -> int:
     counts.
     """
     work, client, redis = context(), context().labelstudio, context().redis
-    project = load_project(work.settings.home, project_id)
-    plan = Plan.of(project)
+    plan = Plan.of(load_project(work.settings.home, project_id))
     reviewing = Scope(scope) is Scope.REVIEW
     try:
-        pairs, problems = documents_of(list(client.tasks(project_id, task_ids)), project.experiment.text)
-        made = plan.propose(redis, [d for _, d in pairs], work.pool)
-        push(client, plan, pairs, made, Scope(scope))
-    except Exception as error:  # the job's edge: whatever it is, the count must come out
         if reviewing:
-            told = str(error) if isinstance(error, WinnowError) else f"unexpected {type(error).__name__}"
-            queue.count_prelabel(redis, project_id, failed=len(task_ids), reason=told)
+            move_tasks(redis, project_id, TaskState.WORKING, task_ids)
+        states = _propose_and_push(plan, task_ids, Scope(scope))
+    except Exception as error:  # the job's edge: whatever it is, it must be told of every task
+        if reviewing:
+            _tell(redis, project_id, [TaskProgress(i, TaskState.FAILED, _reason(error)) for i in task_ids])
             with suppress(LabelStudioError):  # the error at hand is the one to report
                 finish(redis, client, plan)
         raise
-    if reviewing:
-        failed = len(task_ids) - len(pairs)
-        queue.count_prelabel(redis, project_id, done=len(pairs), failed=failed, reason="; ".join(problems[:3]))
+    if reviewing and _tell(redis, project_id, states):
         finish(redis, client, plan)
-    return len(pairs)
+    return sum(one.state is TaskState.DONE for one in states)
+
+
+def _propose_and_push(plan: Plan, task_ids: list[int], scope: Scope) -> list[TaskProgress]:
+    """Propose for the tasks, and push by what they are after that: a coder may have opened or coded one meanwhile."""
+    work, client, project = context(), context().labelstudio, plan.project
+    pairs, _ = documents_of(client.tasks(project.id, task_ids), project.experiment.text)
+    proposals = plan.propose(work.redis, [d for _, d in pairs], work.pool)
+    made = {int(task["id"]): of_task for (task, _), of_task in zip(pairs, proposals, strict=True)}
+    with queue.alone(work.redis, f"push-{project.id}", PUSH_SECONDS):  # what one process pushes, the next one sees
+        if scope is Scope.REVIEW:
+            plan = plan.placing(work.redis, [d for _, d in pairs], proposals)
+        pairs, problems = documents_of(client.tasks(project.id, task_ids), project.experiment.text)
+        known = [(task, document) for task, document in pairs if int(task["id"]) in made]
+        pushed = push(client, plan, known, [made[int(task["id"])] for task, _ in known], scope)
+    told = {one.task_id: one for one in pushed}
+    return [told.get(i) or TaskProgress(i, TaskState.FAILED, problems.get(i, DELETED)) for i in task_ids]
+
+
+def _tell(redis: Redis, project_id: int, states: Sequence[TaskProgress]) -> bool:
+    """Move the tasks to their states; whether one of them belongs to the project's prelabelling."""
+    moved = 0
+    for state in TaskState:
+        reasons = {one.task_id: one.reason for one in states if one.state is state}
+        moved += move_tasks(redis, project_id, state, reasons, reasons)
+    return bool(moved)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, JobTimeoutException):
+        return f"took longer than {queue.PROPOSE_TIMEOUT} s; lower WINNOW_CHUNK_DOCUMENTS"
+    return str(error) if isinstance(error, WinnowError) else f"unexpected {type(error).__name__}"
 
 
 def propose_tasks(project_id: int, task_ids: list[int]) -> int:
@@ -88,7 +120,7 @@ def propose_tasks(project_id: int, task_ids: list[int]) -> int:
     work, client = context(), context().labelstudio
     project = load_project(work.settings.home, project_id)
     plan = Plan.of(project)
-    pairs, _ = documents_of(list(client.tasks(project_id, task_ids)), project.experiment.text)
+    pairs, _ = documents_of(client.tasks(project_id, task_ids), project.experiment.text)
     plan.propose(work.redis, [d for _, d in pairs], work.pool)
     return len(pairs)
 

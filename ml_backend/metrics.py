@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from redis import Redis
 
 from ml_backend import queue
+from ml_backend.prelabel_progress import TaskState, prelabel_progress
 
 
 class QueueCollector(Collector):
@@ -32,10 +33,11 @@ class QueueCollector(Collector):
         yield jobs
         tasks = GaugeMetricFamily("winnow_prelabel_tasks", "Tasks of the last push", labels=["project", "state"])
         for project in self._projects:
-            progress = queue.prelabel_progress(self._redis, project)
-            for state in ("total", "done", "failed"):
-                if state in progress:
-                    tasks.add_metric([str(project), state], int(progress[state]))
+            progress = prelabel_progress(self._redis, project)
+            if progress.version:
+                tasks.add_metric([str(project), "total"], progress.total)
+                for state in TaskState:
+                    tasks.add_metric([str(project), state.value], progress[state])
         yield tasks
 
 

@@ -10,10 +10,9 @@ from redis import Redis
 
 from label_configs import wire
 from label_configs.records import Document, Proposal
-from label_configs.render import ReviewForm
 from ml_backend import queue
 from ml_backend.experiment import Project
-from ml_backend.prelabel import Scope, candidates_of, documents_of, enqueue_chunk
+from ml_backend.prelabel import Scope, candidates_of, documents_of, enqueue_chunk, review_prediction, shows
 from ml_backend.proposing import Plan
 
 PROPOSE_JOB = "ml_backend.jobs.propose_tasks"
@@ -26,7 +25,7 @@ def predict(
 
     What is not ready, or does not fit the candidates that the task was served with, is pushed when it is.
     """
-    plan = Plan.of(project)
+    plan = Plan.of(project).placing(redis)
     pairs, _ = documents_of(tasks, project.experiment.text)
     documents = [document for _, document in pairs]
     ready = plan.ready(redis, documents)
@@ -52,11 +51,9 @@ def _answer(
         return []
     project = plan.project
     shown = plan.candidates(document, made)
-    if project.form is not ReviewForm.WHOLE and task["data"].get("candidates") != candidates_of(project, shown):
+    if not shows(task, candidates_of(project, shown)):
         return []  # the page would tick candidates that it does not show
-    prediction = wire.review_prediction(project.codebook, shown, project.form)
-    wire.validate_prediction(project.codebook, prediction, project.form, shown)
-    return [prediction]
+    return [review_prediction(plan, document, made, shown)]
 
 
 def _wait(

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from redis import Redis
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import LockNotOwnedError, RedisError
+from redis.exceptions import LockError, LockNotOwnedError, RedisError
 from redis.retry import Retry
 from rq import Queue
 from rq.exceptions import DuplicateJobError
@@ -202,38 +202,6 @@ def wait_changed(redis: Redis, seconds: float) -> set[int]:
     return {int(m) for m in members}
 
 
-# How far pushing predictions has come, per project.
-PRELABEL_KEY = "winnow:prelabel:{project}"
-
-
-def start_prelabel(redis: Redis, project_id: int, version: str, total: int) -> None:
-    """Begin counting: ``total`` tasks are to get the review prediction ``version``."""
-    key = PRELABEL_KEY.format(project=project_id)
-    with redis_errors(), redis.pipeline() as pipe:
-        pipe.delete(key)
-        pipe.hset(key, mapping={"version": version, "total": total, "done": 0, "failed": 0})
-        pipe.expire(key, PROPOSAL_TTL)
-        pipe.execute()
-
-
-def count_prelabel(redis: Redis, project_id: int, *, done: int = 0, failed: int = 0, reason: str = "") -> None:
-    """Add finished and failed tasks to the count."""
-    key = PRELABEL_KEY.format(project=project_id)
-    with redis_errors(), redis.pipeline() as pipe:
-        pipe.hincrby(key, "done", done)
-        pipe.hincrby(key, "failed", failed)
-        if reason:
-            pipe.hset(key, "reason", reason)
-        pipe.execute()
-
-
-def prelabel_progress(redis: Redis, project_id: int) -> dict[str, str]:
-    """``version``, ``total``, ``done``, ``failed``, ``reason``; empty when nothing was ever pushed."""
-    with redis_errors():
-        row = cast(dict[bytes, bytes], redis.hgetall(PRELABEL_KEY.format(project=project_id)))
-    return {k.decode(): v.decode() for k, v in row.items()}
-
-
 # A process that must be alone: the scheduler.
 LOCK_KEY = "winnow:lock:{name}"
 
@@ -260,12 +228,36 @@ class Lock:
                 self._lock.release()
 
 
-def pushing(redis: Redis, project_id: int) -> bool:
-    """Whether jobs that push predictions of the project's tasks are queued or running."""
+@contextmanager
+def alone(redis: Redis, name: str, seconds: float) -> Iterator[None]:
+    """Wait until no other process is in a block of this name, ``seconds`` at most, which is also how long it may last.
+
+    Raises QueueError when it stays occupied.
+    """
+    lock = redis.lock(LOCK_KEY.format(name=name), timeout=seconds, blocking_timeout=seconds, thread_local=False)
+    with redis_errors():
+        if not lock.acquire():
+            raise QueueError(f"Redis: {name} was occupied for {seconds:.0f} s; try again")
+    try:
+        yield
+    finally:
+        with redis_errors(), suppress(LockError):  # it ran out before the block ended
+            lock.release()
+
+
+def pushing_jobs(redis: Redis, project_id: int) -> list[Job]:
+    """Jobs that push predictions of the project's tasks, queued or running."""
     with redis_errors():
         line = queue(redis, PROPOSE)
         ids = [*line.get_job_ids(), *line.started_job_registry.get_job_ids()]
-    return any(job_id.startswith(f"prelabel-{project_id}-") for job_id in ids)
+        own = [job_id for job_id in dict.fromkeys(ids) if job_id.startswith(f"prelabel-{project_id}-")]
+        jobs = Job.fetch_many(own, connection=redis, serializer=JSONSerializer)
+    return [job for job in jobs if job is not None]
+
+
+def pushing(redis: Redis, project_id: int) -> bool:
+    """Whether jobs that push predictions of the project's tasks are queued or running."""
+    return bool(pushing_jobs(redis, project_id))
 
 
 # What the fine-tuning round of a project is doing.

@@ -34,14 +34,14 @@ class Row:
 
 
 def read_rows(
-    path: Path, columns: Mapping[str, str], *, optional: Sequence[str] = (), encoding: str | None = None
+    path: Path, columns: Mapping[str, str], *, optional: Sequence[str] | None = (), encoding: str | None = None
 ) -> Iterator[Row | RowProblem]:
     """The rows of a file in order; the suffix says what it is.
 
     ``columns`` are those that must be there, by the option that names each; JSON objects may lack one. Those of
-    ``optional`` are read where they are there; of a Parquet file, no others are. Values of CSV
-    and TSV are text, those of JSON and Parquet as they are there. ``encoding`` is that of a text file without a byte
-    order mark, UTF-8 by default. Raises ConfigError when the file or a column is missing.
+    ``optional`` are read where they are there; of a Parquet file, no others are, but all where it is None. Values of
+    CSV and TSV are text, those of JSON and Parquet as they are there. ``encoding`` is that of a text file without a
+    byte order mark, UTF-8 by default. Raises ConfigError when the file or a column is missing.
     """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
@@ -181,14 +181,15 @@ def _object(path: Path, number: int, value: Any) -> Row | RowProblem:
     return RowProblem(place(path, number), 'no JSON object; each document is one, as {"id": ..., "text": ...}')
 
 
-def _parquet(path: Path, columns: Mapping[str, str], optional: Sequence[str]) -> Iterator[Row | RowProblem]:
+def _parquet(path: Path, columns: Mapping[str, str], optional: Sequence[str] | None) -> Iterator[Row | RowProblem]:
     import pyarrow
     from pyarrow import parquet
 
     try:
         with path.open("rb") as handle, parquet.ParquetFile(handle) as file:
             _check_columns(str(path), file.schema_arrow.names, columns)
-            read = [*columns.values(), *(name for name in optional if name in file.schema_arrow.names)]
+            names = file.schema_arrow.names
+            read = names if optional is None else [*columns.values(), *(name for name in optional if name in names)]
             number = 0
             for batch in file.iter_batches(BATCH_ROWS, columns=list(dict.fromkeys(read))):
                 for values in batch.to_pylist():

@@ -92,6 +92,12 @@ def taking_over(project_folder: Path) -> Iterator[None]:
         raise
 
 
+def forget_snapshots(project_folder: Path) -> None:
+    """Have no source learn from what was published so far: its labels are no longer the codebook's."""
+    for name in (_LATEST, _PUSHED):
+        (project_folder / "snapshots" / name).unlink(missing_ok=True)
+
+
 @dataclass(frozen=True, slots=True)
 class _Record:
     """A snapshot's file, and how much is in it."""

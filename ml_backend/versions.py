@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from label_configs.codebook import Codebook
 from label_configs.errors import AdapterError
 from ml_backend.adapters import Adapter, store_of
-from ml_backend.experiment import Project
+from ml_backend.experiment import Order, Project
 from ml_backend.snapshot import latest_snapshot, pushed_snapshot
 from ml_backend.source_config import ADAPTER_SOURCE, Calibration, SourceConfig, SourceKind, Weights
 from ml_backend.templates import prompt_version, shows_examples
@@ -112,13 +112,21 @@ def _model_version(config: SourceConfig) -> str:
     return f"{path.name}-{hashlib.sha256(config.model.encode()).hexdigest()[:6]}"
 
 
-def review_version(project: Project, sources: tuple[ActiveSource, ...]) -> str:
-    """Name of the review prediction: a digest of all that its candidates depend on, documents apart."""
+def review_version(project: Project, sources: tuple[ActiveSource, ...], weights: str = "") -> str:
+    """Name of the review prediction: a digest of all that its candidates and its score depend on, documents apart.
+
+    ``weights`` is the digest of the weights that the sources are mixed by, empty where they are equal.
+    """
+    review, training = project.experiment.review, project.experiment.training
     inputs = {
         "codebook": project.codebook.fingerprint,
         "form": project.form.value,
         "rule": asdict(project.experiment.candidates),
         "sources": [[s.config.name, s.version] for s in sources],
-    }
+        "arms": [review.blind_share, review.choose_share, review.holdout, training and training.holdout_share],
+        "order": [review.order] if review.order is Order.RANDOM else [review.order, review.random_share],
+    } | ({"weights": weights} if weights else {})
+    if project.team:
+        inputs["team"] = asdict(project.team)
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
     return f"winnow-review-{digest[:12]}"

@@ -15,9 +15,14 @@ from rich.console import Console
 
 from label_configs.errors import EnvironmentFault, WinnowError
 from ml_backend.settings import with_secrets
-from trainer.bulk.commands import ENCODING, classify, codebook
+from trainer.bulk.commands import classify, codebook
+from trainer.candidates_command import candidates
+from trainer.import_command import import_
+from trainer.init_command import init
 from trainer.logs import settings_and_log
+from trainer.prelabel_command import prelabel, status
 from trainer.python_version import check_python
+from trainer.review_command import review
 from trainer.serve_adapter_command import adapters_serve
 from trainer.train_command import train
 
@@ -103,87 +108,14 @@ def worker(kind: str, burst: bool) -> None:
         run_scheduler(settings, stop)
 
 
-@cli.command()
-@click.argument("config", type=click.Path(path_type=Path))
-@click.option("--project", "project_id", type=int, help="Fit this project; without it, one is created.")
-@click.option("--title", default="", help="Title of a new project; by default the codebook's name.")
-@click.option("--replace-label-config", is_flag=True, help="Write Winnow's form over the label config of --project.")
-def init(config: Path, project_id: int | None, title: str, replace_label_config: bool) -> None:
-    """Create a project from CONFIG (a winnow.yaml), or fit an existing one, and connect it while `winnow up` runs.
-
-    \b
-    Example:
-      winnow init winnow.yaml --title "Newswire, first wave"
-    """
-    from ml_backend.experiment import load_experiment
-    from ml_backend.labelstudio import LabelStudioClient
-    from ml_backend.set_up import set_up_project
-    from trainer.jobs import recipe_of
-    from trainer.model_files import check_models, models_of
-    from trainer.up import local_url, web_answers
-
-    settings = settings_and_log()
-    experiment, codebook = load_experiment(config)
-    check_models(models_of(experiment), config.parent)  # what cannot be is said now, not by a worker's log
-    if experiment.training:
-        recipe_of(experiment.training)
-    client = LabelStudioClient(settings)
-    client.version()
-    if project_id is None and settings.public_url is None and not web_answers(local_url(settings)):
-        # Label Studio would refuse to connect it, and an empty project would be left behind.
-        raise EnvironmentFault(f"no Winnow answers at {settings.backend_url}; start it with `winnow up` first")
-    project = set_up_project(
-        settings, client, experiment, codebook,
-        project_id=project_id, title=title, replace_label_config=replace_label_config,
-    )  # fmt: skip
-    console.print(f"Project {project.id} is connected: {settings.label_studio_url}/projects/{project.id}/data")
+cli.add_command(init)
 
 
-@cli.command(name="import")
-@click.argument("file", type=click.Path(path_type=Path))
-@PROJECT
-@click.option("--id-column", default="id", show_default=True, help="Column or key of a document's identifier.")
-@click.option("--text-column", default="text", show_default=True, help="Column or key of its text.")
-@ENCODING
-@click.option("--prelabel/--no-prelabel", default=True, show_default=True, help="Have codes proposed at once.")
-def import_(
-    file: Path, project_id: int, id_column: str, text_column: str, encoding: str | None, prelabel: bool
-) -> None:
-    """Import the documents in FILE (.csv, .tsv, .json, .jsonl, .parquet) as tasks; those already there are left out.
-
-    \b
-    Example:
-      winnow import stories.csv --project 3 --id-column story --text-column body
-    """
-    from ml_backend.files import read_documents
-    from trainer.work import Work
-
-    settings = settings_and_log()
-    documents = read_documents(file, id_column=id_column, text_column=text_column, encoding=encoding)
-    work = Work.open(settings, project_id)
-    imported, known = work.import_documents(documents)
-    console.print(f"Imported {imported} documents into project {project_id}; {known} were there already.")
-    if prelabel:
-        work.prelabel(console)
-
-
-@cli.command()
-@PROJECT
-def prelabel(project_id: int) -> None:
-    """Have all sources propose for the open tasks and push the predictions to Label Studio.
-
-    Ctrl-C leaves the workers to go on; run again, it goes on watching, and nothing is done twice.
-
-    \b
-    Example:
-      winnow prelabel --project 3
-    """
-    from trainer.work import Work
-
-    Work.open(settings_and_log(), project_id).prelabel(console)
-
-
+cli.add_command(import_)
+cli.add_command(prelabel)
+cli.add_command(status)
 cli.add_command(train)
+cli.add_command(review)
 
 
 @cli.group()
@@ -234,9 +166,14 @@ def adapters_promote(adapter_id: str, project_id: int) -> None:
     Example:
       winnow adapters promote 3f2a9c41d07be865 --project 3
     """
+    from ml_backend.adapters import store_of
+    from ml_backend.experiment import load_project
     from trainer.work import Work
 
-    Work.open(settings_and_log(), project_id).promote(adapter_id)
+    settings = settings_and_log()
+    load_project(settings.home, project_id)  # what is unknown is said before anything is asked of Label Studio
+    store_of(settings.home).get(adapter_id)
+    Work.open(settings, project_id).promote(adapter_id)
     console.print(f"Adapter {adapter_id} is the current one of project {project_id}.")
 
 
@@ -318,6 +255,7 @@ def demo(folder: Path, executable: Path, oneshot: bool) -> None:
     run_demo(console, folder, executable, oneshot=oneshot)
 
 
+cli.add_command(candidates)
 cli.add_command(classify)
 cli.add_command(codebook)
 

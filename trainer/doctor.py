@@ -18,6 +18,7 @@ from rich.text import Text
 from label_configs.codebook import Codebook
 from label_configs.errors import EnvironmentFault, LabelConfigError, LabelStudioError, WinnowError
 from label_configs.render import check_label_config, default_form, read_label_config
+from label_configs.team_form import FORMS, check_team_config
 from ml_backend import adapters, embedded_redis, queue
 from ml_backend.experiment import Experiment, Project, Training, load_experiment, load_project, registered
 from ml_backend.labelstudio import LabelStudioClient
@@ -199,7 +200,10 @@ def check_project(client: LabelStudioClient, project_id: int, expected: tuple[Ex
     read = read_label_config(xml)
     if expected is not None:
         experiment, codebook = expected
-        check_label_config(xml, codebook, experiment.review.form or default_form(codebook))
+        if read.form is None and experiment.review.form in FORMS:
+            check_team_config(xml, codebook)
+        else:
+            check_label_config(xml, codebook, experiment.review.form or default_form(codebook))
         if read.text_key != experiment.text:
             raise LabelConfigError(
                 f"label config: shows the task key {read.text_key!r}, winnow.yaml says {experiment.text!r}; "

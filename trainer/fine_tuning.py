@@ -23,8 +23,9 @@ from label_configs.errors import TrainingError
 from label_configs.records import VerifiedExample
 from ml_backend.adapters import Adapter, AdapterStore
 from ml_backend.atomic import write_atomically
-from ml_backend.calibration import Floats, TemperatureFit, temperature_fit
+from ml_backend.calibration import TemperatureFit, temperature_fit
 from ml_backend.experiment import Gate
+from ml_backend.probabilities import Floats
 from ml_backend.snapshot import examples_digest, write_examples
 from trainer.gate import GateVerdict, LabelSets, judge
 from trainer.recipe import LoraRecipe

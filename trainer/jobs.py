@@ -107,6 +107,6 @@ def refresh(settings: Settings, redis: Redis, client: LabelStudioClient, project
 
     Returns the number of open tasks.
     """
-    examples = read_project(client, project).examples
-    publish(project, examples)
-    return propose_anew(redis, client, project, examples, chunk=settings.chunk_documents)
+    reading = read_project(client, project)
+    publish(project, reading.examples)
+    return propose_anew(redis, client, project, reading, chunk=settings.chunk_documents)

@@ -2,7 +2,8 @@
 
 A probe is fitted, and a few-shot prompt filled, where a source is first asked with a new snapshot. Documents outside of
 Label Studio are classified with the newest at once. Label Studio shows one version of predictions to all, so there a
-newer snapshot means new proposals for every open task: they are made when it has outgrown the one before.
+newer snapshot means new proposals for every open task: they are made when it has outgrown the one before. The weights
+that several sources are mixed by are learned from the same reading and take over by the same rule.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ from ml_backend.snapshot import (
     taking_over,
 )
 from ml_backend.versions import learns
+from ml_backend.weights_file import taking_over as weights_taking_over
+from trainer import source_weights
 from trainer.examples import leaks, without_leaks
-from trainer.verified import read_project
+from trainer.verified import Reading, read_project
 
 log = logging.getLogger(__name__)
 
@@ -59,21 +62,21 @@ class Refitting:
         (``forget``). While predictions are still being pushed, newer ones wait. Raises LabelStudioError, QueueError,
         TrainingError.
         """
-        if not any(learns(source) for source in project.experiment.sources):
+        learning = any(learns(source) for source in project.experiment.sources)
+        if not learning and not source_weights.mixes(project):
             return False
         state = (self._client.annotated_tasks(project.id), _holdout_share(project), project.codebook.fingerprint)
-        if self._seen.get(project.id) == state and is_published(project.folder):
+        if self._seen.get(project.id) == state and (is_published(project.folder) or not learning):
             return False
-        examples = read_project(self._client, project, annotated_only=True).examples
-        publish(project, examples)
-        if outgrown(project, examples):
+        reading = read_project(self._client, project, annotated_only=True)
+        publish(project, reading.examples)
+        weights = source_weights.learn_weights(project, reading)
+        if outgrown(project, reading.examples) or source_weights.outgrown(project, reading, weights, GROWTH):
             if queue.pushing(self._redis, project.id):
                 log.info("project %s: verified examples wait until predictions are pushed", project.id)
                 return False  # looked at again, since this state counts as not seen
-            total = propose_anew(self._redis, self._client, project, examples, chunk=self._chunk)
-            log.info(
-                "project %s: sources learn from newer examples, %s open tasks are proposed anew", project.id, total
-            )
+            total = propose_anew(self._redis, self._client, project, reading, chunk=self._chunk)
+            log.info("project %s: newer examples and weights, %s open tasks are proposed anew", project.id, total)
             self._seen[project.id] = state
             return True
         self._seen[project.id] = state
@@ -91,15 +94,15 @@ def publish(project: Project, examples: Sequence[VerifiedExample]) -> None:
     log.info("project %s: %s verified examples, snapshot %s", project.id, len(examples), path.stem)
 
 
-def propose_anew(
-    redis: Redis, client: LabelStudioClient, project: Project, examples: Iterable[VerifiedExample], *, chunk: int
-) -> int:
+def propose_anew(redis: Redis, client: LabelStudioClient, project: Project, reading: Reading, *, chunk: int) -> int:
     """Enqueue all open tasks, and the coded holdout to be judged on, with the newest examples; how many are open.
 
-    Where that fails, tasks are proposed with the examples of before: else nobody would notice that it was not done.
+    The weights of the sources are learned anew as well. Where that fails, tasks are proposed with the examples and
+    weights of before: else nobody would notice that it was not done.
     """
-    coded = [example.task_id for example in examples if example.holdout and example.task_id is not None]
-    with taking_over(project.folder):
+    coded = [example.task_id for example in reading.examples if example.holdout and example.task_id is not None]
+    weights = source_weights.learn_weights(project, reading)
+    with taking_over(project.folder), weights_taking_over(project.folder, weights):
         return enqueue_prelabel(redis, client, project, chunk=chunk, coded=coded)
 
 

@@ -1,7 +1,8 @@
 """The scheduler: counts verified documents from Label Studio itself and starts the rounds that are due.
 
-At every reconciliation it also has the sources that learn by verified examples learn from the newest ones. Webhooks
-only wake it. One process at a time holds it, by a lock in Redis.
+At every reconciliation it also has the sources that learn by verified examples learn from the newest ones, and makes
+the copies of documents that are shown again, and takes up the tasks that a prelabelling left alone. Webhooks only wake
+it. One process at a time holds it, by a lock in Redis.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from redis import Redis
@@ -18,7 +20,9 @@ from ml_backend import queue
 from ml_backend.experiment import Project, load_project, registered
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.settings import Settings
+from trainer.leftovers import Leftovers
 from trainer.refit import Refitting
+from trainer.repeats import Repeating
 from trainer.rounds import RoundState, due, last_verified, list_rounds, rounds_folder
 from trainer.verified import read_project
 
@@ -66,6 +70,8 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
     client = LabelStudioClient(settings)
     lock = queue.Lock(redis, "scheduler", LOCK_SECONDS)
     refitting = Refitting(redis, client, chunk=settings.chunk_documents)
+    repeating = Repeating(redis, client)
+    leftovers = Leftovers(redis, client, chunk=settings.chunk_documents)
     next_look = 0.0
     changed: set[int] = set()
     try:
@@ -85,21 +91,26 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
                 everyone = set(registered(settings.home))
                 next_look = time.monotonic() + settings.reconcile_seconds
             for project_id in sorted(changed | everyone):
-                _look(settings, redis, client, project_id, refitting if project_id in everyone else None)
+                timed = (refitting, repeating, leftovers) if project_id in everyone else ()
+                _look(settings, redis, client, project_id, timed)
             changed.clear()
     finally:
         lock.release()
 
 
 def _look(
-    settings: Settings, redis: Redis, client: LabelStudioClient, project_id: int, refitting: Refitting | None
+    settings: Settings,
+    redis: Redis,
+    client: LabelStudioClient,
+    project_id: int,
+    timed: Sequence[Refitting | Repeating | Leftovers],
 ) -> None:
     """Reconcile one project; one that cannot be read does not hinder the others, and is looked at again."""
     try:
         project = load_project(settings.home, project_id)
         reconcile(redis, client, project)
-        if refitting is not None:
-            refitting.look(project)
+        for part in timed:
+            part.look(project)
     except LabelStudioError as error:
         log.warning("project %s: %s", project_id, error)
     except WinnowError as error:

@@ -75,7 +75,7 @@ def train(
         from trainer.work import Work
 
         assert project_id is not None
-        Work.open(settings_and_log(), project_id).train(Console(), wait=wait)
+        Work.open(settings_and_log(), project_id, to_train=True).train(Console(), wait=wait)
         return
     from trainer.offline import OfflineTraining, prepare, report
     from trainer.verified_file import VerifiedFile

@@ -15,7 +15,10 @@ from trainer.examples import verified_examples
 
 @dataclass(frozen=True)
 class Reading:
-    """One export of a project: documents, decisions, the sources' own proposals, and the verified examples."""
+    """One export of a project: documents, decisions, the sources' own proposals, and the verified examples.
+
+    ``documents`` are without the copies that are shown again; ``decisions`` are with those on the copies.
+    """
 
     documents: Sequence[Document]
     decisions: Sequence[Decision]
@@ -34,9 +37,12 @@ def read_project(client: LabelStudioClient, project: Project, *, annotated_only:
     decisions: list[Decision] = []
     proposals: list[Proposal] = []
     for task, _document in pairs:
-        decisions += wire.decisions(task, project.codebook, project.form, text_key=text_key)
+        decisions += wire.decisions(task, project.codebook, project.form, text_key=text_key, team=project.team)
         proposals += wire.proposals(task)
-    documents = {document.id: document for _, document in pairs}
+    documents = {document.id: document for _, document in pairs if not document.repeat}
     training = project.experiment.training or Training(base="")
-    examples = verified_examples(documents, decisions, kind=project.codebook.kind, holdout_share=training.holdout_share)
+    examples = verified_examples(
+        documents, decisions, kind=project.codebook.kind, holdout_share=training.holdout_share,
+        rule=project.experiment.review.consensus, max_codes=project.codebook.max_codes,
+    )  # fmt: skip
     return Reading(list(documents.values()), decisions, proposals, examples)

@@ -1,33 +1,31 @@
-"""What a person asks of a project on the command line: import, prelabel, train, promote, evaluate."""
+"""What a person asks of a project on the command line: prelabel, train, promote, evaluate."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from redis import Redis
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from tenacity import Retrying, retry_if_result, wait_fixed
 
-from label_configs import wire
-from label_configs.errors import QueueError, TrainingError
-from label_configs.records import Document
+from label_configs.errors import TrainingError
 from ml_backend import adapters, queue
+from ml_backend.config_check import check_config
 from ml_backend.experiment import Project, load_project
 from ml_backend.labelstudio import LabelStudioClient
-from ml_backend.prelabel import enqueue_prelabel
 from ml_backend.proposing import Plan
 from ml_backend.settings import Settings
 from ml_backend.versions import active_sources
+from trainer.evaluation.mixing import mixing_report
 from trainer.evaluation.report import Evaluation, evaluate
 from trainer.jobs import refresh
+from trainer.prelabelling import Prelabelling
 from trainer.rounds import RoundRecord, RoundState, list_rounds, rounds_folder
 from trainer.training_bar import TrainingBar
 from trainer.verified import Reading, read_project
 
-IMPORT_BATCH = 1000  # tasks in one request
 LOOK_SECONDS = 0.5  # between two looks at a progress
 
 
@@ -41,61 +39,32 @@ class Work:
     project: Project
 
     @classmethod
-    def open(cls, settings: Settings, project_id: int) -> Work:
-        """Connect. Raises ConfigError for an unknown project, QueueError or LabelStudioError for what is away."""
-        project = load_project(settings.home, project_id)
-        return cls(settings, queue.connect(settings), LabelStudioClient(settings), project)
+    def open(cls, settings: Settings, project_id: int, *, to_train: bool = False) -> Work:
+        """Connect. Raises ConfigError for an unknown project, QueueError or LabelStudioError for what is away.
 
-    def import_documents(self, documents: Sequence[Document]) -> tuple[int, int]:
-        """Import the documents whose ids the project has not yet; how many were imported, how many were known."""
-        known = {task["data"].get("document_id") for task in self.client.tasks(self.project.id)}
-        new = [d for d in documents if d.id not in known]
-        text_key = self.project.experiment.text
-        for start in range(0, len(new), IMPORT_BATCH):
-            part = new[start : start + IMPORT_BATCH]
-            self.client.import_tasks(self.project.id, [wire.task_data(d, text_key=text_key) for d in part])
-        return len(new), len(documents) - len(new)
+        Raises LabelConfigError for a project whose label config no longer fits, edited by hand as it may be, and with
+        ``to_train`` TrainingError for an experiment that trains nothing.
+        """
+        project = load_project(settings.home, project_id)
+        if to_train and project.experiment.training is None:
+            raise TrainingError(
+                f"project {project_id}: winnow.yaml has no `training`; add it and run `winnow init` again"
+            )
+        work = cls(settings, queue.connect(settings), LabelStudioClient(settings), project)
+        check_config(work.client, project)
+        return work
+
+    @property
+    def prelabelling(self) -> Prelabelling:
+        """Pushing predictions for the project's open tasks."""
+        return Prelabelling(self.redis, self.client, self.project, self.settings.chunk_documents)
 
     def prelabel(self, console: Console) -> None:
-        """Enqueue what is missing and show how far it has come, until all open tasks have the review prediction.
-
-        Raises QueueError when tasks failed, with the reason of the last.
-        """
-        total = enqueue_prelabel(self.redis, self.client, self.project, chunk=self.settings.chunk_documents)
-        if total:
-            self.watch_prelabel(console, total)
-        else:
-            console.print("Every open task has its proposals.")
-
-    def watch_prelabel(self, console: Console, total: int, on_look: Callable[[], None] | None = None) -> None:
-        """Show the progress of a push of ``total`` tasks until it has ended; ``on_look`` may raise."""
-
-        def look() -> bool:
-            if on_look:
-                on_look()
-            row = queue.prelabel_progress(self.redis, self.project.id)
-            done, failed = int(row.get("done", 0)), int(row.get("failed", 0))
-            bar.update(task, completed=done, failed=failed)
-            return done + failed >= total
-
-        failures = TextColumn("{task.fields[failed]} failed")
-        columns = (TextColumn("proposing"), BarColumn(), MofNCompleteColumn(), failures, TimeElapsedColumn())
-        with Progress(*columns, console=console) as bar:
-            task = bar.add_task("", total=total, failed=0)
-            Retrying(retry=retry_if_result(lambda ended: not ended), wait=wait_fixed(LOOK_SECONDS))(look)
-        row = queue.prelabel_progress(self.redis, self.project.id)
-        if int(row.get("failed", 0)):
-            raise QueueError(
-                f"project {self.project.id}: {row['failed']} of {total} tasks failed ({row.get('reason', '')}); "
-                "mend that and run `winnow prelabel` again"
-            )
+        """Have what is missing proposed and wait for it; see ``Prelabelling.run``."""
+        self.prelabelling.run(console)
 
     def train(self, console: Console, *, wait: bool) -> None:
-        """Start a round by hand. Raises TrainingError when it fails, or when the experiment trains nothing."""
-        if self.project.experiment.training is None:
-            raise TrainingError(
-                f"project {self.project.id}: winnow.yaml has no `training`; add it and run `winnow init` again"
-            )
+        """Start a round by hand. Raises TrainingError when it fails."""
         started = queue.enqueue_round(self.redis, self.project.id)
         console.print("A round is enqueued." if started else "A round of this project is queued or running already.")
         if wait:
@@ -154,6 +123,7 @@ def evaluate_reading(project: Project, reading: Reading) -> Evaluation:
     return evaluate(
         reading.examples, reading.proposals, reading.decisions, codebook=project.codebook,
         versions=dict(plan.names), configs={active.config.name: active.config for active in plan.sources},
+        mixing=mixing_report(project, reading),
     )  # fmt: skip
 
 

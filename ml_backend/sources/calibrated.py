@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from label_configs.codebook import Codebook
 from label_configs.records import Document, Proposal
-from ml_backend.calibration import probabilities_of, tempered
+from ml_backend.calibration import tempered
+from ml_backend.probabilities import probabilities_of
 from ml_backend.sources.base import Source, ranked
 
 

@@ -26,7 +26,7 @@ ON_ERROR = click.option(
     type=click.Choice([one.value for one in OnError]),
     default=OnError.STOP.value,
     show_default=True,
-    help="What to do about a malformed row: stop before anything is done, or skip it and list it beside the output.",
+    help="What to do about a malformed row: stop before anything is done, or skip it and list it in a table.",
 )
 
 

@@ -20,16 +20,26 @@ SECONDS_BETWEEN = 10.0  # lines in the log
 class Meter:
     """Documents done of ``total``, documents per second of this run, and the time left at that rate.
 
-    ``done`` were classified by earlier runs. ``clock`` gives seconds.
+    ``done`` were done by earlier runs. ``clock`` gives seconds; ``doing`` and ``did`` say what is done.
     """
 
-    def __init__(self, total: int, done: int, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        total: int,
+        done: int,
+        console: Console,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        doing: str = "classifying",
+        did: str = "classified",
+    ) -> None:
         self.total, self.done = total, done
+        self._did = did
         self._before = done
         self._clock = clock
         self._began = self._told = clock()
         self._bar = Progress(
-            TextColumn("classifying"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+            TextColumn(doing), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
             console=console, disable=not console.is_terminal,
         )  # fmt: skip
         self._task = self._bar.add_task("", total=total, completed=done, rate="")
@@ -50,7 +60,7 @@ class Meter:
         now = self._clock()
         if self._bar.disable and (now - self._told >= SECONDS_BETWEEN or self.done == self.total):
             self._told = now
-            log.info("classified %d of %d documents, %s", self.done, self.total, self.rate)
+            log.info("%s %d of %d documents, %s", self._did, self.done, self.total, self.rate)
 
     @property
     def rate(self) -> str:

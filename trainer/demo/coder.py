@@ -13,7 +13,7 @@ from label_configs.errors import LabelStudioError
 from label_configs.forms import ReviewForm
 from label_configs.records import CandidateSet
 from label_configs.wire import coder_result, decisions, document
-from ml_backend.labelstudio import label_studio_errors
+from ml_backend.labelstudio_access import label_studio_errors
 
 CHARACTERS_PER_SECOND = 40.0
 """A practised coder skims newswire: about 400 words a minute."""
@@ -54,9 +54,11 @@ class ScriptedCoder:
     def code(self, task_id: int) -> int:
         """Judge the candidates that the task shows now, submit, and return the annotation's id.
 
+        In an arm without candidates the code is chosen from the whole codebook.
+
         Raises:
-            LabelStudioError: Label Studio refuses or is away, the task shows no candidates yet, or its document is not
-                among those whose code is known.
+            LabelStudioError: Label Studio refuses or is away, the task has no review prediction yet, or its document
+                is not among those whose code is known.
         """
         with label_studio_errors(self._url, f"reading task {task_id}"):
             task = {"id": task_id, "data": self._client.tasks.get(id=str(task_id)).data}

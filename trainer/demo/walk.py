@@ -24,7 +24,9 @@ from label_configs.errors import EnvironmentFault, TrainingError
 from label_configs.records import Document
 from ml_backend import adapters, queue
 from ml_backend.experiment import Project, load_experiment
+from ml_backend.files import FileRecord
 from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.prelabel_progress import prelabel_progress
 from ml_backend.proposing import Plan
 from ml_backend.set_up import set_up_project
 from ml_backend.settings import Settings, with_secrets
@@ -34,6 +36,7 @@ from trainer.demo.label_studio import LabelStudioServer
 from trainer.demo.wheels import fetch
 from trainer.evaluation.report import Evaluation
 from trainer.evaluation.tables import tables
+from trainer.importing import Importer
 from trainer.rounds import RoundState, list_rounds, rounds_folder
 from trainer.up import Installation
 from trainer.verified import read_project
@@ -158,7 +161,8 @@ def _walk(
     ):
         project = set_up_project(settings, client, experiment, codebook, title="Winnow demo: newswire")
         work = Work.open(settings, project.id)
-        work.import_documents([document for document, _ in coded])
+        records = [FileRecord(document) for document, _ in coded]
+        Importer(client, project).run(records, len(records), console)
         console.print(f"   {server.url}/projects/{project.id}/data")
     with steps.step("propose", "Three sources propose; their predictions go to Label Studio"):
         work.prelabel(console)
@@ -202,8 +206,8 @@ def _wait_for_round(work: Work, installation: Installation) -> None:
 
 def _wait_for_refresh(console: Console, work: Work, installation: Installation) -> None:
     """Until open documents and the coded holdout have the adapter's predictions."""
-    total = int(queue.prelabel_progress(work.redis, work.project.id).get("total", 0))
-    work.watch_prelabel(console, total, installation.check)
+    work.prelabelling.watch(console, installation.check)
+    total = prelabel_progress(work.redis, work.project.id).total
     line = queue.queue(work.redis, queue.PROPOSE)
 
     def idle() -> bool:

@@ -8,11 +8,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from label_configs.codebook import Codebook
-from label_configs.records import CandidateSet, Decision, Proposal, VerifiedExample, chosen_labels
-from ml_backend.calibration import TemperatureFit, probabilities_of, temperature_fit
+from label_configs.records import Arm, CandidateSet, Decision, Proposal, VerifiedExample, chosen_labels
+from ml_backend.calibration import TemperatureFit, temperature_fit
+from ml_backend.probabilities import probabilities_of
 from ml_backend.source_config import SourceConfig, SourceKind
 from trainer.evaluation.costs import Costs, costs_of
+from trainer.evaluation.effort import EffortRow, effort_by_arm
 from trainer.evaluation.metrics import Metrics, measure
+from trainer.evaluation.mixing import MixingReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,9 @@ class HeldTruth:
 class Evaluation:
     """Sources on the same ``n`` of ``holdout`` documents, what they cost, and candidates as coders judged them.
 
+    ``effort`` is the coders', by arm. Candidates are judged by first decisions, not by those on documents shown again.
     In words, ``notes`` say what the figures rest on, ``advice`` what would make a source's probabilities truer.
+    ``mixing`` is None where all sources weigh the same.
     """
 
     holdout: int
@@ -94,16 +99,19 @@ class Evaluation:
     sources: tuple[SourceRow, ...]
     costs: tuple[CostRow, ...]
     kept: tuple[KeptRow, ...]
+    effort: tuple[EffortRow, ...]
     candidates_held_truth: HeldTruth
     mean_candidates: float | None
     notes: tuple[str, ...]
     advice: tuple[str, ...]
+    mixing: MixingReport | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for ``json.dumps``; what is undefined is null."""
         return asdict(self) | {
             "kept": [asdict(row) | {"rate": row.rate} for row in self.kept],
             "candidates_held_truth": asdict(self.candidates_held_truth) | {"rate": self.candidates_held_truth.rate},
+            "mixing": self.mixing.as_json() if self.mixing else None,
         }
 
 
@@ -115,6 +123,7 @@ def evaluate(
     codebook: Codebook,
     versions: Mapping[str, str] | None = None,
     configs: Mapping[str, SourceConfig] | None = None,
+    mixing: MixingReport | None = None,
 ) -> Evaluation:
     """Judge every source on one and the same holdout, and the candidates on every verified document.
 
@@ -122,8 +131,8 @@ def evaluate(
     proposal, so that no figure rests on other documents than the next one. Each source counts in one version: that of
     ``versions``, else its newest, a version being newer than those before it in a document's list of proposals.
     A source without any proposal on the holdout is left out, and a note says so. ``configs`` are the sources as
-    winnow.yaml has them, for prices and temperatures. Raises CodebookError when a proposal or an example has a label
-    that the codebook has not.
+    winnow.yaml has them, for prices and temperatures; ``mixing`` goes into the report as it is. Raises CodebookError
+    when a proposal or an example has a label that the codebook has not.
     """
     examples, decisions, configs = list(examples), list(decisions), configs or {}
     holdout = {example.document_id: example for example in examples if example.holdout}
@@ -142,7 +151,8 @@ def evaluate(
         metrics = measure(truth, predicted, codebook.label_keys, kind=codebook.kind)
         fit = temperature_fit(probabilities_of(asked, codebook), truth, codebook)
         rows.append(SourceRow(name, chosen[name][0], len(own), metrics, fit))
-    shown = _shown(decisions)
+    judged = [decision for decision in decisions if decision.arm is Arm.REVIEW and not decision.repeat]
+    shown = _shown(judged)
     return Evaluation(
         holdout=len(holdout),
         n=len(common),
@@ -151,11 +161,13 @@ def evaluate(
             CostRow(name, costs_of(list(own.values()), configs[name].price if name in configs else None))
             for name, (_, own) in chosen.items()
         ),
-        kept=_kept(decisions),
+        kept=_kept(judged),
+        effort=effort_by_arm(decisions),
         candidates_held_truth=_held_truth(examples, shown),
         mean_candidates=sum(len(one.candidates) for one in shown.values()) / len(shown) if shown else None,
         notes=_notes({name: len(own) for name, own in on_holdout.items()}, len(holdout), len(common)),
         advice=tuple(line for row in rows if (line := _advice(row, configs.get(row.name)))),
+        mixing=mixing,
     )
 
 

@@ -7,14 +7,21 @@ from rich.table import Table
 from rich.text import Text
 
 from trainer.evaluation.costs import PER
+from trainer.evaluation.mixing import MixingReport
 from trainer.evaluation.report import Evaluation, KeptRow
 
 NOTHING = "–"
 
 
 def tables(evaluation: Evaluation) -> Group:
-    """A row per source: how good it is, and below what it costs; then what the candidates held, and what to know."""
-    parts = [_quality(evaluation), _costs(evaluation)] if evaluation.costs else [_quality(evaluation)]
+    """A row per source: how good it is, what it costs; then effort by arm, what candidates held, and what to know."""
+    parts = [_quality(evaluation)]
+    if evaluation.costs:
+        parts.append(_costs(evaluation))
+    if evaluation.effort:
+        parts.append(_effort(evaluation))
+    if evaluation.mixing:
+        parts.append(_weights(evaluation.mixing))
     return Group(*parts, *(Text(line) for line in _lines(evaluation)))
 
 
@@ -60,6 +67,49 @@ def _costs(evaluation: Evaluation) -> Table:
     return result
 
 
+def _effort(evaluation: Evaluation) -> Table:
+    result = Table(title="What coding took, by arm")
+    result.add_column("arm", no_wrap=True)
+    for heading in ("decisions", "median seconds", "submitted as shown", "labels per document"):
+        result.add_column(heading, justify="right")
+    for row in evaluation.effort:
+        result.add_row(
+            row.arm.value,
+            f"{row.n:,}",
+            NOTHING if row.seconds is None else f"{row.seconds:,.1f}",
+            _percent(row.untouched),
+            NOTHING if row.labels is None else f"{row.labels:.2f}",
+        )
+    return result
+
+
+def _weights(mixing: MixingReport) -> Table:
+    result = Table(title=f"Weights of the sources, learned from decisions on {mixing.documents} documents")
+    result.add_column("source", no_wrap=True)
+    result.add_column("version", overflow="fold")
+    for heading in ("mass shown", "mass kept", "weight", "lowest", "highest"):
+        result.add_column(heading, justify="right")
+    for row in mixing.sources:
+        codes = sorted(row.codes, key=lambda one: one.weight)
+        ends = (f"{one.code} {one.weight:.2f}" for one in (codes[0], codes[-1]))
+        result.add_row(row.source, row.version, f"{row.shown:.1f}", f"{row.kept:.1f}", f"{row.weight:.2f}", *ends)
+    return result
+
+
+def _weights_lines(mixing: MixingReport) -> list[str]:
+    effect = mixing.effect
+    if not effect.n:
+        return []
+    changed = [f"{_percent(count / effect.n)}" for count in (effect.first, effect.order, effect.set)]
+    return [
+        f"Against equal weights, of {effect.n} documents that coders judged another candidate comes first in "
+        f"{changed[0]}, the order differs in {changed[1]}, the set in {changed[2]}.",
+        f"The first candidate is right in {_percent(effect.right_equal / effect.n)} by equal weights, in "
+        f"{_percent(effect.right_weighted / effect.n)} by learned ones (cross-fitted: {effect.gained} gained, "
+        f"{effect.lost} lost).",
+    ]
+
+
 def _lines(evaluation: Evaluation) -> list[str]:
     held = evaluation.candidates_held_truth
     lines = []
@@ -68,6 +118,8 @@ def _lines(evaluation: Evaluation) -> list[str]:
             f"Candidates held all true codes of {held.hits} of {held.n} documents ({_percent(held.rate)}), "
             f"{evaluation.mean_candidates:.1f} candidates per document."
         )
+    if evaluation.mixing:
+        lines.extend(_weights_lines(evaluation.mixing))
     lines.extend(f"Note: {note}." for note in evaluation.notes)
     lines.extend(f"{line[:1].upper()}{line[1:]}." for line in evaluation.advice)
     return lines

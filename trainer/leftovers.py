@@ -1,0 +1,75 @@
+"""What a prelabelling left alone is taken up later: blind documents once they are coded, and tasks that lay open.
+
+A blind document's task has nothing of a source in it until it is coded; then it gets what the sources propose, so that
+they can be compared. A task with a draft keeps the candidates that its coder sees until the draft is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from redis import Redis
+
+from label_configs.forms import ReviewForm
+from label_configs.records import Arm
+from ml_backend.experiment import Project
+from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.prelabel import CODED, HAS_DRAFT, Scope, enqueue_tasks, owes_sources, tasks_at_hand
+from ml_backend.prelabel_progress import TaskState, move_tasks, tasks_in
+from ml_backend.proposing import Plan
+
+log = logging.getLogger(__name__)
+
+
+class Leftovers:
+    """Looks for such tasks; remembers how many were annotated, so that quiet projects cost one request at most."""
+
+    def __init__(self, redis: Redis, client: LabelStudioClient, *, chunk: int) -> None:
+        self._redis = redis
+        self._client = client
+        self._chunk = chunk
+        self._annotated: dict[int, int] = {}
+
+    def look(self, project: Project) -> int:
+        """Enqueue what can be proposed now; the number of tasks. Raises LabelStudioError, QueueError."""
+        return self._closed(project) + (self._coded_blind(project) if has_blind(project) else 0)
+
+    def _closed(self, project: Project) -> int:
+        """Tasks that had a draft, which is gone."""
+        left = [t.task_id for t in tasks_in(self._redis, project.id, TaskState.LEFT) if t.reason == HAS_DRAFT]
+        tasks = list(self._client.tasks(project.id, left))
+        coded = [int(task["id"]) for task in tasks if task["is_labeled"]]
+        move_tasks(self._redis, project.id, TaskState.LEFT, coded, dict.fromkeys(coded, CODED))
+        closed = [int(task["id"]) for task in tasks if not (task["is_labeled"] or task.get("draft_exists"))]
+        move_tasks(self._redis, project.id, TaskState.QUEUED, closed)
+        self._enqueue(project, closed, Scope.REVIEW)
+        return len(closed)
+
+    def _coded_blind(self, project: Project) -> int:
+        """Blind documents that were coded since the last look."""
+        annotated = self._client.annotated_tasks(project.id)
+        if self._annotated.get(project.id) == annotated:
+            return 0
+        versions = [version for _, version in Plan.of(project).names]
+        owed = [
+            int(task["id"])
+            for task in self._client.annotated_without(project.id, versions)
+            if owes_sources(project, task)
+        ]
+        self._enqueue(project, owed, Scope.SOURCES)
+        self._annotated[project.id] = annotated
+        return len(owed)
+
+    def _enqueue(self, project: Project, task_ids: list[int], scope: Scope) -> None:
+        if task_ids:
+            at_hand = tasks_at_hand(self._redis, project.id)[scope]
+            wanted = [task_id for task_id in task_ids if task_id not in at_hand]
+            enqueue_tasks(self._redis, Plan.of(project), wanted, scope, chunk=self._chunk)
+            log.info("project %s: %s tasks that were left alone are proposed for", project.id, len(wanted))
+
+
+def has_blind(project: Project) -> bool:
+    """Whether a document of the project may be in the arm blind."""
+    review, training = project.experiment.review, project.experiment.training
+    held = training is not None and review.holdout is Arm.BLIND
+    return held or review.blind_share > 0 or review.form is ReviewForm.BLIND
