@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 OUTPUT = Path(__file__).parent.parent / "output"
+SCREEN: ViewportSize = {"width": 1280, "height": 720}
 QUIET = (
     "--no-sandbox",
     "--disable-gpu",
@@ -32,7 +33,7 @@ def browser(chromium: str) -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A page of its own, nobody logged in, 1280 × 720 pixels."""
-    with browser.new_context(viewport={"width": 1280, "height": 720}) as context:
+    with browser.new_context(viewport=SCREEN) as context:
         context.set_default_timeout(30_000)
         yield context.new_page()
 

@@ -1,21 +1,20 @@
-"""A Label Studio project that waits for review, and the page on which a coder reviews it."""
+"""A Label Studio project that waits for review: what fake sources propose is pushed as ``winnow prelabel`` does it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
-from playwright.sync_api import Locator, Page, Response, expect
 from pydantic import SecretStr
 
 from label_configs import wire
 from label_configs.codebook import Codebook
-from label_configs.forms import ReviewForm
-from label_configs.records import Decision, Document
-from label_configs.render import render_label_config
-from ml_backend.experiment import Experiment, Project, Review, register
+from label_configs.records import Arm, CandidateSet, Decision, Document
+from label_configs.render import default_form, render_label_config
+from ml_backend.arms import arm_of
+from ml_backend.experiment import CandidateRule, Experiment, Project, Review, register
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.prelabel import Scope, documents_of, push
 from ml_backend.proposing import Plan
@@ -27,6 +26,10 @@ from trainer.verified import read_project
 
 Words = Mapping[str, str]
 """Label key -> the word by which a fake source recognises it, where that is not the codebook's own word."""
+Sources = Mapping[str, Words]
+"""Name of a fake source -> its words."""
+UNMEASURED = {"annotation_id": 0, "task_id": 0, "seconds": None, "updated_at": None}
+"""The fields of a decision that no test can know beforehand."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class ReviewProject:
     server: LabelStudioServer
     client: LabelStudioClient
     project: Project
+    shown: Mapping[str, CandidateSet] = field(default_factory=dict)
+    """Document id -> the candidates that were pushed last."""
 
     @classmethod
     def prelabelled(
@@ -43,101 +48,73 @@ class ReviewProject:
         server: LabelStudioServer,
         home: Path,
         codebook: Codebook,
-        form: ReviewForm,
-        sources: Mapping[str, Words],
+        review: Review,
+        sources: Sources,
         documents: Sequence[Document],
+        *,
+        rule: CandidateRule | None = None,
     ) -> Self:
-        """Create the project and push what fake sources propose, as ``winnow prelabel`` does."""
+        """Create the project, import the documents, and push what the sources propose."""
         settings = Settings(home=home, label_studio_url=server.url, label_studio_token=SecretStr(server.token()))
         client = LabelStudioClient(settings)
-        configs = tuple(SourceConfig(name, SourceKind.FAKE, model=name) for name in sources)
-        experiment = Experiment(codebook.name, configs, review=Review(form))
+        experiment = Experiment(codebook.name, (), candidates=rule or CandidateRule(), review=review)
+        form = review.form or default_form(codebook)
         project_id = client.create_project(codebook.name, render_label_config(codebook, form), codebook.instruction)
         project = register(settings.home, project_id, experiment, codebook)
-        client.import_tasks(project_id, [wire.task_data(document) for document in documents])
+        client.import_tasks(project_id, [wire.task_data(document, form=form) for document in documents])
+        return cls(server, client, project).proposed(sources)
+
+    def proposed(self, sources: Sources, release: str = "1") -> Self:
+        """Push what these sources propose for the tasks that are still open, as after a promotion.
+
+        A source's version names the ``release``: with another one all tasks get a new prediction.
+        """
+        codebook = self.project.codebook
+        configs = tuple(SourceConfig(name, SourceKind.FAKE, model=f"{name}-{release}") for name in sources)
+        experiment = replace(self.project.experiment, sources=configs)
+        project = register(self.project.home, self.project.id, experiment, codebook, self.project.team)
         plan = Plan.of(project)
-        pairs, _ = documents_of(list(client.tasks(project_id)), experiment.text)
+        pairs, problems = documents_of(list(self.client.tasks(project.id)), experiment.text)
+        assert not problems
+        documents = [document for _, document in pairs]
         fakes = [
             FakeSource(active.config.name, active.version, _with_words(codebook, sources[active.config.name]))
             for active in plan.sources
         ]
-        imported = [document for _, document in pairs]
-        proposals = list(zip(*(fake.propose(imported) for fake in fakes), strict=True))
-        push(client, plan, pairs, proposals, Scope.REVIEW)
-        client.set_model_version(project_id, plan.version)
-        return cls(server, client, project)
+        proposals = list(zip(*(fake.propose(documents) for fake in fakes), strict=True))
+        push(self.client, plan, pairs, proposals, Scope.REVIEW)
+        self.client.set_model_version(project.id, plan.version)
+        shown = {one.id: plan.candidates(one, made) for one, made in zip(documents, proposals, strict=True)}
+        return replace(self, project=project, shown=shown)
 
-    def decisions(self) -> dict[str, Decision]:
-        """Document id -> what the coder decided, read as Winnow reads it: from an export."""
+    @property
+    def coder(self) -> str:
+        """What decisions call the server's own user: the first account of a new Label Studio."""
+        return "1"
+
+    def decisions(self) -> list[Decision]:
+        """What coders decided, read as Winnow reads it, from an export; in the order of documents and annotations.
+
+        What no test can know beforehand is checked here and then blanked (``UNMEASURED``).
+        """
         made = read_project(self.client, self.project).decisions
-        assert len({decision.document_id for decision in made}) == len(made)
-        return {decision.document_id: decision for decision in made}
+        for decision in made:
+            assert decision.annotation_id
+            assert decision.task_id
+            assert decision.updated_at
+            assert decision.shown
+            assert decision.seconds is not None
+            assert decision.seconds > 0
+        return [replace(decision, **UNMEASURED) for decision in made]
+
+
+def id_in(review: Review, arm: Arm, name: str) -> str:
+    """A document id, beginning with ``name``, that a project with this review draws into the arm."""
+    experiment = Experiment("", (), review=review)
+    ids = (f"{name}-{number}" for number in range(1000))
+    return next((one for one in ids if arm_of(experiment, one) is arm), name)
 
 
 def _with_words(codebook: Codebook, words: Words) -> Codebook:
     assert set(words) <= {code.key for code in codebook.codes}
     return replace(codebook, codes=tuple(replace(code, word=words.get(code.key, code.word)) for code in codebook.codes))
-
-
-class ReviewPage:
-    """The label stream of a project, as a coder reaches it: log in, open the project, label all tasks."""
-
-    def __init__(self, page: Page, review: ReviewProject) -> None:
-        self.page = page
-        self.candidates = page.locator(".winnow-candidates .lsf-choice")
-        self.flags = page.locator(".winnow-flags .lsf-choice")
-        self.codebook = page.locator(".winnow-codebook .lsf-choice")
-        page.goto(f"{review.server.url}/user/login/")
-        page.locator("input[name=email]").fill(review.server.username)
-        page.locator("input[name=password]").fill(review.server.password)
-        page.get_by_role("button", name="Log in").click()
-        page.wait_for_url(f"{review.server.url}/")
-        page.goto(f"{review.server.url}/projects/{review.project.id}/data")
-        page.get_by_role("button", name="Label All Tasks").click()
-
-    def shows(self, text: str) -> None:
-        """Wait until the document with this text is on the page, its form complete."""
-        expect(self.page.locator(".winnow-text")).to_contain_text(text)
-        expect(self.flags.last).to_be_visible()
-
-    def candidate(self, name: str) -> Locator:
-        """The box of one candidate."""
-        return self.candidates.filter(has=self.page.locator(".winnow-name", has_text=name))
-
-    def names(self) -> list[str]:
-        """Names of the candidates, from top to bottom."""
-        return self.candidates.locator(".winnow-name").all_inner_texts()
-
-    def code(self, name: str) -> Locator:
-        """The box of one code in the whole codebook."""
-        return self.codebook.filter(has=self.page.locator(f'input[name="{name}"]'))
-
-    def sources(self, name: str) -> list[str]:
-        """What the page says of who proposed a candidate."""
-        return self.candidate(name).locator(".winnow-who").all_inner_texts()
-
-    def expect_in_sight(self, *choices: Locator) -> None:
-        """Check that every box stands wholly above the bar with the buttons: nothing to scroll for."""
-        bar = self.page.locator(".lsf-bottombar").bounding_box()
-        assert bar is not None
-        for box in (box for locator in choices for box in locator.all()):
-            place = box.bounding_box()
-            assert place is not None
-            assert place["y"] + place["height"] <= bar["y"], f"{box.inner_text()!r} is below the fold"
-
-    def press(self, choice: Locator) -> None:
-        """Press the key that the page shows beside a choice."""
-        self.page.keyboard.press(choice.locator(".lsf-hint").inner_text().strip("[]"))
-
-    def submit(self, keys: str = "") -> None:
-        """Submit by the button, or by ``keys``; return when Label Studio has the annotation."""
-        with self.page.expect_response(_creates_an_annotation) as answer:
-            if keys:
-                self.page.keyboard.press(keys)
-            else:
-                self.page.get_by_role("button", name="Submit current annotation").click()
-        assert answer.value.status == 201
-
-
-def _creates_an_annotation(response: Response) -> bool:
-    return response.request.method == "POST" and "/annotations" in response.url

@@ -1,15 +1,19 @@
-"""The picture in the README, taken as the tests take theirs: ``make screenshots``. Not among the tests."""
+"""The pictures of the forms, taken as the tests take theirs: ``make screenshots``. Not among the tests."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from label_configs.codebook import load_codebook
 from label_configs.forms import ReviewForm
-from label_configs.records import Document
-from tests.browser.reviewing import ReviewPage, ReviewProject, Words
+from label_configs.records import Arm, Document
+from ml_backend.experiment import Review
+from tests.browser.review_page import ReviewPage
+from tests.browser.reviewing import ReviewProject, Sources, id_in
 from trainer.demo.label_studio import LabelStudioServer
 
 PICTURES = Path(__file__).parent / "screenshots"
@@ -23,23 +27,76 @@ STORY = (
     "withdrew the new roster. Exporters said that contracts for delivery this month could still be met from "
     "stocks inland."
 )
-SOURCES: dict[str, Words] = {
+NEWSWIRE: Sources = {
     "minilm-similarity": {"ship": "port"},
     "smollm2-zero-shot": {"trade": "export", "ship": "freight"},
     "smollm2-definitions": {"ship": "dockers", "grain": "harvest", "earn": "wages"},
 }
+SURVEY = (
+    "Survey of physicians on the duty to report, 2019. Three hundred physicians in five hospitals were asked what the "
+    "law expects of them when a patient is at risk, what they do, and what courts made of it later. The data hold "
+    "their answers, the wards where they work and the rulings, without names."
+)
+SUBJECTS: Sources = {
+    "by-subject": {},
+    "by-people": {"social-sciences": "asked", "medicine-health-and-life-sciences": "physicians"},
+}
+# A fake source looks for a code's word with a level behind it.
+POST = (
+    "Ten years sober today. I did not do it alone: I hold you high, all who sat with me on the bad nights. Money is "
+    "low, and I do not know where we will live in spring, but I live at a medium pace, my hopes are high, and I keep "
+    "going."
+)
+FEELINGS: Sources = {
+    "minilm-similarity": {"gratitude": "hold you", "hope": "hopes are", "financial-worry": "spring"},
+    "smollm2-definitions": {"gratitude": "hold you", "financial-worry": "money is", "balance": "winter"},
+    "smollm2-zero-shot": {"balance": "at a", "hope": "hopes are", "gratitude": "thanks"},
+}
 
 
-def test_review(label_studio: LabelStudioServer, page: Page, tmp_path: Path) -> None:
-    review = ReviewProject.prelabelled(
-        label_studio, tmp_path, load_codebook("reuters8"), ReviewForm.REJECT, SOURCES, [Document("dockers", STORY)]
+@dataclass(frozen=True)
+class Picture:
+    """What is in a picture: the form, and the keys that were pressed before."""
+
+    name: str
+    form: ReviewForm
+    keys: str = ""
+    codebook: str = "reuters8"
+    text: str = STORY
+    sources: Sources = field(default_factory=lambda: NEWSWIRE)
+    arm: Arm = Arm.REVIEW
+    dark: bool = False
+
+
+SHOT = [
+    Picture("review", ReviewForm.REJECT, "34"),
+    Picture("reject-none-fits", ReviewForm.REJECT, "m"),
+    Picture("keep", ReviewForm.KEEP, "3", codebook="dataverse", text=SURVEY, sources=SUBJECTS),
+    Picture("graded", ReviewForm.GRADED, "em", codebook="flourishing", text=POST, sources=FEELINGS),
+    Picture("whole", ReviewForm.WHOLE, codebook="dataverse", text=SURVEY, sources=SUBJECTS),
+    Picture("choose", ReviewForm.CHOOSE, codebook="cap"),
+    Picture("blind", ReviewForm.BLIND, codebook="cap"),
+    Picture("reject-arm-blind", ReviewForm.REJECT, arm=Arm.BLIND),
+    Picture("dark", ReviewForm.REJECT, "34", dark=True),
+]
+
+
+@pytest.mark.parametrize("picture", SHOT, ids=lambda picture: picture.name)
+def test_picture(label_studio: LabelStudioServer, page: Page, tmp_path: Path, picture: Picture) -> None:
+    codebook = load_codebook(picture.codebook)
+    review = Review(picture.form, blind_share=float(picture.arm is Arm.BLIND))
+    sources = (
+        picture.sources if picture.form not in (ReviewForm.CHOOSE, ReviewForm.BLIND) else {"minilm-similarity": {}}
     )
-    form = ReviewPage(page, review)
-    form.shows("DOCKERS HALT GRAIN TERMINALS")
-    expect(form.candidates).to_have_count(4)
-    form.press(form.candidate("Foreign trade"))
-    form.press(form.candidate("Earnings"))
-    expect(form.candidate("Earnings").get_by_role("checkbox")).to_be_checked()
+    document = Document(id_in(review, picture.arm, picture.name), picture.text)
+    form = ReviewPage(page, ReviewProject.prelabelled(label_studio, tmp_path, codebook, review, sources, [document]))
+    form.shows(picture.text[:40])
+    form.press(*picture.keys)
+    if picture.dark:
+        page.locator("button").filter(has_text="Light").click()
+    expect(page.locator("button").filter(has_text="Dark" if picture.dark else "Light")).to_be_visible()
+    page.wait_for_function("document.getAnimations().every(one => one.playState !== 'running')")
+    form.expect_in_sight()
     PICTURES.mkdir(exist_ok=True)
-    page.screenshot(path=PICTURES / "review.png")
-    assert (PICTURES / "review.png").stat().st_size < LIMIT
+    page.screenshot(path=PICTURES / f"{picture.name}.png")
+    assert (PICTURES / f"{picture.name}.png").stat().st_size < LIMIT

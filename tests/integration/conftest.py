@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+from label_studio_sdk import LabelStudio
 from pydantic import SecretStr
+from redis import Redis
+from werkzeug.serving import make_server
 
+from ml_backend import queue
+from ml_backend.app import create_app
+from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.settings import Settings, with_secrets
 from tests.integration.running import processes_of
 from trainer.demo.label_studio import LabelStudioServer
@@ -46,3 +54,43 @@ def winnow(label_studio: LabelStudioServer, tmp_path_factory: pytest.TempPathFac
         with Installation(settings) as installation:
             yield Running(installation, settings)
         assert not processes_of(settings.home), "processes outlive Installation.stop()"
+
+
+@pytest.fixture
+def settings(label_studio: LabelStudioServer, redis_db: str, tmp_path: Path) -> Settings:
+    return with_secrets(
+        Settings(
+            home=tmp_path / "home",
+            label_studio_url=label_studio.url,
+            label_studio_token=SecretStr(label_studio.token()),
+            redis_url=SecretStr(redis_db),
+        )
+    )
+
+
+@pytest.fixture
+def redis(settings: Settings) -> Iterator[Redis]:
+    with queue.client(settings) as client:
+        yield client
+
+
+@pytest.fixture
+def client(settings: Settings) -> LabelStudioClient:
+    return LabelStudioClient(settings)
+
+
+@pytest.fixture
+def sdk(label_studio: LabelStudioServer) -> LabelStudio:
+    """The SDK itself, to look at what the client did."""
+    return LabelStudio(base_url=label_studio.url, api_key=label_studio.token())
+
+
+@pytest.fixture
+def served(settings: Settings, redis: Redis) -> Iterator[Settings]:
+    """The web process on a port of its own; settings that name it."""
+    server = make_server("127.0.0.1", 0, create_app(settings, redis), threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield settings.model_copy(update={"port": server.server_port})
+    server.shutdown()
+    thread.join()

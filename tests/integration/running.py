@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
 import pytest
+from rich.console import Console
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
+from label_configs.records import Document
+from ml_backend.files import FileRecord
+from trainer.importing import Imported, Importer
 from trainer.tether import tethered
+from trainer.work import Work
 
 
 def until(true: Callable[[], object], seconds: float) -> None:
@@ -25,6 +30,12 @@ def until(true: Callable[[], object], seconds: float) -> None:
         wait=wait_fixed(0.1),
         retry_error_callback=too_late,
     )(true)
+
+
+def import_documents(work: Work, documents: Sequence[Document]) -> Imported:
+    """Import them as `winnow import` does those of a file."""
+    importer = Importer(work.client, work.project)
+    return importer.run([FileRecord(one) for one in documents], len(documents), Console(quiet=True))
 
 
 def processes_of(home: Path) -> list[psutil.Process]:

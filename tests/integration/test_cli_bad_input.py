@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -11,7 +12,7 @@ from threading import Thread
 import pytest
 from label_studio_sdk import LabelStudio
 
-from label_configs.codebook import Codebook, load_codebook
+from label_configs.codebook import Codebook, dump_codebook, load_codebook
 from label_configs.render import default_form, render_label_config
 from ml_backend.experiment import load_experiment, register
 from ml_backend.labelstudio import LabelStudioClient
@@ -133,15 +134,18 @@ def test_a_project_that_does_not_exist(refused: Refused) -> None:
 def test_a_project_without_a_text_field(refused: Refused, label_studio: LabelStudioServer) -> None:
     identifier = project(label_studio, IMAGES)
     line = refused("init", "winnow.yaml", "--project", identifier)
-    assert line.startswith(f"project {identifier}: label config: has no Text field; add <Text")
-    assert "--replace-label-config" in line
+    assert line.startswith(
+        f"project {identifier}: would change what is not Winnow's (label config: has no Text field -> "
+    )
+    assert "--dry-run" in line
+    assert "--yes" in line
     assert "has no Text field; add <Text" in doctors_line(identifier)
 
 
 def test_a_label_config_that_winnow_cannot_read(refused: Refused, label_studio: LabelStudioServer) -> None:
     identifier = project(label_studio, SPANS)
     line = refused("init", "winnow.yaml", "--project", identifier)
-    assert line.startswith(f"project {identifier}: label config: has no Choices for the text; add <Choices")
+    assert line.startswith(f"project {identifier}: would change what is not Winnow's (label config: has no Choices for")
     assert "has no Choices for the text" in doctors_line(identifier)
 
 
@@ -149,7 +153,7 @@ def test_a_codebook_that_does_not_match_the_project(refused: Refused, label_stud
     right = render_label_config(REUTERS, default_form(REUTERS))
     identifier = project(label_studio, right.replace('alias="earn"', 'alias="profit"'))
     line = refused("init", "winnow.yaml", "--project", identifier)
-    assert f"project {identifier}: label config: does not match codebook" in line
+    assert line.startswith(f"project {identifier}: would change what is not Winnow's (label config: ")
     assert "lacks the codes earn and has the codes profit" in line
     assert "lacks the codes earn" in doctors_line(identifier, REUTERS)
     assert not (load_settings().home / "projects").exists(), "nothing was registered"
@@ -179,3 +183,40 @@ def test_a_registered_project_that_label_studio_has_no_longer(
 
 def test_the_doctor_finds_a_real_label_studio_in_order() -> None:
     assert re.search(r"release 1\.2\d", check_label_studio(load_settings()))
+
+
+def test_a_codebook_that_loses_a_code_in_use(refused: Refused, label_studio: LabelStudioServer) -> None:
+    identifier = project(label_studio, render_label_config(REUTERS, default_form(REUTERS)))
+    register(load_settings().home, identifier, *load_experiment(Path("winnow.yaml")))
+    sdk = LabelStudio(base_url=label_studio.url, api_key=label_studio.token())
+    done = sdk.projects.import_tasks(identifier, request=[{"text": "t", "candidates": []}], return_task_ids=True)
+    (task,) = done.task_ids or []
+    chosen = {"from_name": "replacement", "to_name": "text", "type": "choices", "value": {"choices": ["earn"]}}
+    sdk.annotations.create(id=task, result=[chosen])
+    codes = tuple(code for code in REUTERS.codes if code.key != "earn")
+    Path("book.yaml").write_text(dump_codebook(replace(REUTERS, codes=codes)), encoding="utf-8")
+
+    def init(*arguments: str) -> str:
+        return refused("init", "winnow.yaml", "--codebook", "book.yaml", "--project", identifier, *arguments)
+
+    assert f"earn in 1 (1 say it holds; tasks {task}); keep the codes, or say with `--map earn=NEW`" in init()
+    assert "lacks codes that decisions name" in init("--yes")
+    assert "did you mean earn?" in init("--map", "eran=acq")
+    assert "has no acqu; its codes are acq, crude" in init("--map", "earn=acqu")
+    assert "drops a code that holds in decisions" in init("--map", "earn=")
+    assert "is no OLD=NEW" in init("--map", "earn")
+    assert "(code: earn -> acq (" in init("--map", "earn=acq"), "what was coded is changed only when agreed"
+
+
+def test_a_label_config_that_was_edited_by_hand(
+    refused: Refused, label_studio: LabelStudioServer, monkeypatch: pytest.MonkeyPatch, redis_db: str
+) -> None:
+    monkeypatch.setenv("WINNOW_REDIS_URL", redis_db)
+    right = render_label_config(REUTERS, default_form(REUTERS))
+    identifier = project(label_studio, right.replace('alias="earn"', 'alias="profit"'))
+    register(load_settings().home, identifier, *load_experiment(Path("winnow.yaml")))
+    Path("docs.csv").write_text("id,text\n1,a text\n", encoding="utf-8")
+    for command in ("prelabel", "import docs.csv"):
+        line = refused(*command.split(), "--project", identifier)
+        assert line.startswith(f"project {identifier}: label config: does not match codebook reuters8: lacks the codes")
+        assert f"`winnow init winnow.yaml --project {identifier}`" in line

@@ -13,22 +13,22 @@ import pytest
 from label_studio_sdk import LabelStudio
 from pydantic import SecretStr
 from redis import Redis
-from werkzeug.serving import make_server
 
 from label_configs import wire
 from label_configs.codebook import Codebook, load_codebook
-from label_configs.errors import CodebookError, ConfigError, LabelConfigError, LabelStudioError, ModelError
-from label_configs.forms import ReviewForm
+from label_configs.errors import ConfigError, LabelStudioError, ModelError
+from label_configs.forms import ReviewForm, forms_of
 from label_configs.records import Candidate, CandidateSet, Document, Proposal, Proposer, ScoredLabel
 from label_configs.render import render_label_config
 from ml_backend import jobs, queue
-from ml_backend.app import create_app
 from ml_backend.experiment import Experiment, Project, Review, register
-from ml_backend.labelstudio import WEBHOOK_ACTIONS, LabelStudioClient
-from ml_backend.prelabel import Scope, enqueue_prelabel, finish, push
+from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.labelstudio_projects import WEBHOOK_ACTIONS
+from ml_backend.prelabel import Scope, candidates_of, enqueue_prelabel, finish, push, shows
+from ml_backend.prelabel_progress import TaskState, move_tasks, prelabel_progress, tasks_in
 from ml_backend.proposing import Plan
-from ml_backend.set_up import connect, set_up_project
-from ml_backend.settings import Settings, with_secrets
+from ml_backend.set_up import connect
+from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.sources.fake import FakePool
 from trainer.demo import label_studio as servers
@@ -41,49 +41,11 @@ EXPERIMENT = Experiment("reuters8", (SourceConfig("words", SourceKind.FAKE),))
 CONFIG = render_label_config(CODEBOOK, ReviewForm.REJECT).strip()
 
 
-@pytest.fixture
-def settings(label_studio: LabelStudioServer, redis_db: str, tmp_path: Path) -> Settings:
-    return with_secrets(
-        Settings(
-            home=tmp_path / "home",
-            label_studio_url=label_studio.url,
-            label_studio_token=SecretStr(label_studio.token()),
-            redis_url=SecretStr(redis_db),
-        )
-    )
-
-
-@pytest.fixture
-def redis(settings: Settings) -> Iterator[Redis]:
-    with queue.client(settings) as client:
-        yield client
-
-
-@pytest.fixture
-def client(settings: Settings) -> LabelStudioClient:
-    return LabelStudioClient(settings)
-
-
-@pytest.fixture
-def sdk(label_studio: LabelStudioServer) -> LabelStudio:
-    """The SDK itself, to look at what the client did."""
-    return LabelStudio(base_url=label_studio.url, api_key=label_studio.token())
-
-
-@pytest.fixture
-def served(settings: Settings, redis: Redis) -> Iterator[Settings]:
-    """The web process on a port of its own; settings that name it."""
-    server = make_server("127.0.0.1", 0, create_app(settings, redis), threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield settings.model_copy(update={"port": server.server_port})
-    server.shutdown()
-    thread.join()
-
-
-def imported(client: LabelStudioClient, project: int, texts: list[str]) -> list[int]:
+def imported(
+    client: LabelStudioClient, project: int, texts: list[str], form: ReviewForm = ReviewForm.REJECT
+) -> list[int]:
     documents = [Document(f"d{n}", text) for n, text in enumerate(texts, 1)]
-    return client.import_tasks(project, [wire.task_data(document) for document in documents])
+    return client.import_tasks(project, [wire.task_data(document, form=form) for document in documents])
 
 
 def candidate_set(version: str = "review-1") -> CandidateSet:
@@ -114,7 +76,8 @@ def test_tasks_and_predictions_come_back_as_they_went(client: LabelStudioClient,
     client.import_predictions(project, [])
     (task,) = client.tasks(project, ids[:1])
     assert [p["model_version"] for p in task["predictions"]] == ["words/fake@base", "review-1"]
-    client.set_task_data(ids[0], {**task["data"], "candidates": wire.candidate_choices(CODEBOOK, candidate_set())})
+    drawn = wire.candidate_data(CODEBOOK, candidate_set(), ReviewForm.REJECT)
+    client.set_task_data(ids[0], {**task["data"], **drawn})
     assert len(next(iter(client.tasks(project, ids[:1])))["data"]["candidates"]) == 2
 
     assert client.model_version(project) == ""
@@ -133,6 +96,15 @@ def test_tasks_and_predictions_come_back_as_they_went(client: LabelStudioClient,
     assert skip.skipped
     assert not sdk.projects.exports.list(project), "no snapshot is left behind"
     assert client.annotated_tasks(project) >= 1
+
+
+def test_predictions_that_label_studio_leaves_out_are_told(client: LabelStudioClient) -> None:
+    project = client.create_project("left out", CONFIG)
+    ids = imported(client, project, ["one", "two"])
+    review = wire.review_prediction(CODEBOOK, candidate_set(), ReviewForm.REJECT)
+    strange = wire.review_prediction(CODEBOOK, candidate_set(), ReviewForm.WHOLE)  # of a form that is not the project's
+    with pytest.raises(LabelStudioError, match=r"took 1 of 2 predictions, the others do not fit its label config"):
+        client.import_predictions(project, [{"task": ids[0], **review}, {"task": ids[1], **strange}])
 
 
 def test_more_tasks_than_a_page_are_all_read(client: LabelStudioClient) -> None:
@@ -190,50 +162,6 @@ def test_a_backend_with_another_password_is_told(client: LabelStudioClient, serv
     assert "wrong-password" not in str(caught.value)
 
 
-# --- fitting a project ----------------------------------------------------------------------------------------------
-
-
-def test_a_project_is_set_up_and_set_up_again(client: LabelStudioClient, sdk: LabelStudio, served: Settings) -> None:
-    made = set_up_project(served, client, EXPERIMENT, CODEBOOK, title="set up")
-    again = set_up_project(served, client, EXPERIMENT, CODEBOOK, project_id=made.id)
-    assert again == made
-    assert client.label_config(made.id) == CONFIG
-    assert len(list(sdk.webhooks.list(project=str(made.id)))) == len(list(sdk.ml.list(project=made.id))) == 1
-
-
-OTHER = '<View><Text name="text" value="$text"/><Choices name="x" toName="text"><Choice value="y"/></Choices></View>'
-
-
-def test_another_label_config_is_replaced_only_on_request(
-    client: LabelStudioClient, sdk: LabelStudio, served: Settings
-) -> None:
-    project = client.create_project("theirs", OTHER)
-    with pytest.raises((CodebookError, LabelConfigError), match=f"project {project}: .*--replace-label-config"):
-        set_up_project(served, client, EXPERIMENT, CODEBOOK, project_id=project)
-    assert client.label_config(project) == OTHER
-    set_up_project(served, client, EXPERIMENT, CODEBOOK, project_id=project, replace_label_config=True)
-    assert client.label_config(project) == CONFIG
-
-
-def test_a_label_config_with_annotations_is_never_replaced(
-    client: LabelStudioClient, sdk: LabelStudio, served: Settings
-) -> None:
-    project = client.create_project("annotated", OTHER)
-    (task,) = imported(client, project, ["text"])
-    result = [{"from_name": "x", "to_name": "text", "type": "choices", "value": {"choices": ["y"]}}]
-    sdk.annotations.create(id=task, result=result)
-    with pytest.raises((CodebookError, LabelConfigError), match=r"it has annotations, .*make a new project"):
-        set_up_project(served, client, EXPERIMENT, CODEBOOK, project_id=project, replace_label_config=True)
-    assert client.label_config(project) == OTHER
-
-
-def test_a_project_with_another_text_key_is_told(client: LabelStudioClient, served: Settings) -> None:
-    config = render_label_config(CODEBOOK, ReviewForm.REJECT, text_key="body")
-    project = client.create_project("body", config)
-    with pytest.raises(LabelConfigError, match=r"its text is \$body, winnow\.yaml says `text: text`"):
-        set_up_project(served, client, EXPERIMENT, CODEBOOK, project_id=project)
-
-
 # --- pushing --------------------------------------------------------------------------------------------------------
 
 
@@ -243,12 +171,12 @@ def project_of(client: LabelStudioClient, settings: Settings, codebook: Codebook
     return register(settings.home, made, experiment, codebook)
 
 
-@pytest.mark.parametrize("form", list(ReviewForm))
+@pytest.mark.parametrize("form", forms_of(CODEBOOK))
 def test_a_push_shows_candidates_and_is_not_repeated(
     client: LabelStudioClient, sdk: LabelStudio, settings: Settings, redis: Redis, form: ReviewForm
 ) -> None:
     project = project_of(client, settings, CODEBOOK, form)
-    ids = imported(client, project.id, ["net profit", "crude oil", "coded already"])
+    ids = imported(client, project.id, ["net profit", "crude oil", "coded already"], form)
     plan = Plan.of(project)
     assert enqueue_prelabel(redis, client, project, chunk=2) == 3
     jobs = queue.queue(redis, queue.PROPOSE).jobs
@@ -262,10 +190,12 @@ def test_a_push_shows_candidates_and_is_not_repeated(
     for task in client.tasks(project.id, ids):
         versions = [p["model_version"] for p in task["predictions"]]
         coded = task["id"] == ids[2]
-        assert versions == ([plan.names[0][1]] if coded else [plan.names[0][1], plan.version]), "the review stands last"
-        shown = task["data"]["candidates"]
-        assert bool(shown) == (not coded and form is not ReviewForm.WHOLE)
-    queue.count_prelabel(redis, project.id, done=3)
+        own = [] if form is ReviewForm.BLIND and not coded else [plan.names[0][1]]
+        assert versions == [*own, *([] if coded else [plan.version])], "the review stands last"
+        drawn = candidates_of(project, plan.candidates(wire.document(task), made[ids.index(task["id"])]))
+        empty = wire.task_data(wire.document(task), form=form)
+        assert shows(task, empty if coded else drawn)
+    move_tasks(redis, project.id, TaskState.DONE, ids)
     finish(redis, client, plan)
     assert client.model_version(project.id) == plan.version
     assert enqueue_prelabel(redis, client, project, chunk=2) == 0
@@ -293,8 +223,8 @@ def test_a_chunk_counts_what_it_did(client: LabelStudioClient, settings: Setting
     assert jobs.propose_tasks(project.id, ids) == 2
     assert Plan.of(project).ready(redis, [wire.document(t) for t in client.tasks(project.id)]) != [None, None]
     assert jobs.prelabel_chunk(project.id, [*ids, 987654], "review") == 2
-    progress = queue.prelabel_progress(redis, project.id)
-    assert (progress["done"], progress["failed"]) == ("2", "1"), "a task that was deleted meanwhile counts as failed"
+    progress = prelabel_progress(redis, project.id)
+    assert (progress[TaskState.DONE], progress.total) == (2, 2), "a task that was not asked for counts nowhere"
     assert client.model_version(project.id) == Plan.of(project).version
 
 
@@ -309,9 +239,9 @@ def test_a_chunk_that_fails_counts_all_the_same(
     enqueue_prelabel(redis, client, project, chunk=16)
     with pytest.raises(ModelError, match="cannot be loaded"):
         jobs.prelabel_chunk(project.id, ids, "review")
-    progress = queue.prelabel_progress(redis, project.id)
-    assert (progress["done"], progress["failed"]) == ("0", "2")
-    assert "cannot be loaded" in progress["reason"]
+    failed = tasks_in(redis, project.id, TaskState.FAILED)
+    assert [one.task_id for one in failed] == ids
+    assert all("cannot be loaded" in one.reason for one in failed)
     assert client.model_version(project.id) == "", "what no task has is not shown"
 
 

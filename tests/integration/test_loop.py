@@ -19,7 +19,7 @@ from rich.console import Console
 
 from label_configs.codebook import Codebook
 from label_configs.drawing import is_holdout
-from label_configs.records import Document
+from label_configs.records import Arm, Document
 from ml_backend import adapters, queue
 from ml_backend.experiment import load_experiment
 from ml_backend.labelstudio import LabelStudioClient
@@ -27,11 +27,12 @@ from ml_backend.proposing import Plan
 from ml_backend.set_up import set_up_project
 from ml_backend.snapshot import read_examples
 from tests.integration.conftest import Running
-from tests.integration.running import process_named, until
+from tests.integration.running import import_documents, process_named, until
 from trainer.demo.coder import ScriptedCoder
 from trainer.demo.label_studio import LabelStudioServer
 from trainer.rounds import RoundRecord, RoundState, list_rounds, rounds_folder
 from trainer.up import environment
+from trainer.verified import read_project
 from trainer.work import Work, evaluate_project
 
 pytestmark = [pytest.mark.label_studio, pytest.mark.timeout(300)]
@@ -105,7 +106,7 @@ def walk(
     set_up_project(settings, client, experiment, codebook, project_id=project.id)
 
     work = Work.open(settings, project.id)
-    assert work.import_documents(DOCUMENTS) == (len(DOCUMENTS), 0)
+    assert import_documents(work, DOCUMENTS).imported == len(DOCUMENTS)
     work.prelabel(QUIET)
     pushed = list(client.tasks(project.id))
     again = subprocess.run(
@@ -150,6 +151,10 @@ def _wait_for_refresh(winnow: Running, work: Work) -> None:
     until(refreshed, 90)
 
 
+def held_out(task: Mapping[str, Any]) -> bool:
+    return is_holdout(task["data"]["document_id"], HOLDOUT_SHARE)
+
+
 def versions(task: Mapping[str, Any]) -> list[str]:
     """Versions of a task's predictions, oldest first."""
     return [str(p["model_version"]) for p in sorted(task["predictions"], key=lambda p: int(p["id"]))]
@@ -179,10 +184,22 @@ def test_a_second_prelabelling_changes_nothing(walk: Walk) -> None:
 
 
 def test_the_candidates_are_in_the_task_before_it_is_served(walk: Walk) -> None:
-    for task in walk.pushed:
+    for task in (task for task in walk.pushed if not held_out(task)):
         shown = [candidate["alias"] for candidate in task["data"]["candidates"]]
         assert shown[0] == TRUTH[task["data"]["document_id"]]
         assert all("first" in c["html"] and "second" in c["html"] for c in task["data"]["candidates"])
+
+
+def test_the_holdout_is_coded_without_candidates(walk: Walk) -> None:
+    held = [task for task in walk.pushed if held_out(task)]
+    assert held
+    assert all(task["data"]["candidates"] == [] for task in held)
+    decisions = read_project(walk.work.client, walk.work.project).decisions
+    assert {decision.document_id: decision.arm for decision in decisions} == {
+        task["data"]["document_id"]: Arm.CHOOSE if held_out(task) else Arm.REVIEW
+        for task in walk.pushed
+        if task["id"] in walk.annotated
+    }
 
 
 def test_every_submission_reaches_the_webhook(walk: Walk) -> None:
@@ -228,15 +245,15 @@ def test_open_tasks_show_the_adapters_proposals_without_a_restart(walk: Walk) ->
     assert len(opened) == len(DOCUMENTS) - CODED
     for task in opened:
         assert versions(task) == [*SOURCE_VERSIONS, walk.shown_before, adapter, plan.version]
-        assert any(">adapter " in candidate["html"] for candidate in task["data"]["candidates"])
+        named = [">adapter " in candidate["html"] for candidate in task["data"]["candidates"]]
+        assert named == [] if held_out(task) else any(named)
 
 
 def test_of_the_coded_tasks_the_adapter_proposes_for_the_holdout_alone(walk: Walk) -> None:
     adapter = dict(Plan.of(walk.work.project).names)["adapter"]
     before = [*SOURCE_VERSIONS, walk.shown_before]
     for task in walk.work.client.tasks(walk.work.project.id, walk.annotated):
-        held = is_holdout(task["data"]["document_id"], HOLDOUT_SHARE)
-        assert versions(task) == ([*before, adapter] if held else before)
+        assert versions(task) == ([*before, adapter] if held_out(task) else before)
 
 
 def test_the_evaluation_measures_the_adapter_on_the_same_holdout(walk: Walk) -> None:
@@ -245,6 +262,8 @@ def test_the_evaluation_measures_the_adapter_on_the_same_holdout(walk: Walk) -> 
     assert set(rows) == {"first", "second", "adapter"}
     assert {row.n for row in rows.values()} == {walk.record.holdout_examples}
     assert rows["first"].accuracy == rows["second"].accuracy == 1.0
+    effort = {row.arm: row.n for row in evaluation.effort}
+    assert effort == {Arm.REVIEW: CODED - walk.record.holdout_examples, Arm.CHOOSE: walk.record.holdout_examples}
 
 
 def test_a_round_on_the_same_documents_is_not_run_again(walk: Walk) -> None:

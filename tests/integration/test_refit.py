@@ -20,7 +20,7 @@ from ml_backend.set_up import set_up_project
 from ml_backend.snapshot import pushed_snapshot, read_examples
 from ml_backend.source_config import SourceConfig, SourceKind
 from tests.integration.conftest import Running
-from tests.integration.running import until
+from tests.integration.running import import_documents, until
 from trainer.demo import documents
 from trainer.demo.coder import ScriptedCoder
 from trainer.demo.label_studio import LabelStudioServer
@@ -57,7 +57,7 @@ def desk(winnow: Running, label_studio: LabelStudioServer, demo_files: DemoFiles
     project = set_up_project(winnow.settings, client, experiment, CODEBOOK, title="a probe joins")
     work = Work.open(winnow.settings, project.id)
     sample = documents.sample(demo_files.reuters_train, CODES, total=40)
-    assert work.import_documents([Document(d.id, d.text[:300]) for d, _ in sample]) == (40, 0)
+    assert import_documents(work, [Document(d.id, d.text[:300]) for d, _ in sample]).imported == 40
     work.prelabel(Console(quiet=True))
     truth = {d.id: code for d, code in sample}
     sdk = LabelStudio(base_url=label_studio.url, api_key=label_studio.token())
@@ -72,7 +72,7 @@ def test_a_probe_joins_when_enough_is_verified(winnow: Running, desk: Desk) -> N
     shown_before = work.client.model_version(project.id)
     training = [name for name in desk.truth if not is_holdout(name, SHARE)]
     held = [name for name in desk.truth if is_holdout(name, SHARE)]
-    coded = [*training[:20], *held[:3]]
+    coded = [*held[:3], *training[:20]]  # the holdout first: what is coded during the push waits for the next
     assert len(list(desk.coder.code_all([desk.ids[name] for name in coded]))) == len(coded)
 
     def joined() -> bool:

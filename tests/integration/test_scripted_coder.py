@@ -10,9 +10,9 @@ from label_studio_sdk import LabelStudio
 from label_configs.codebook import load_codebook
 from label_configs.errors import LabelStudioError
 from label_configs.forms import ReviewForm
-from label_configs.records import Candidate, CandidateSet, Decision, Document, Proposer
+from label_configs.records import Arm, Candidate, CandidateSet, Decision, Document, Proposer
 from label_configs.render import render_label_config
-from label_configs.wire import candidate_choices, decisions, review_prediction, task_data
+from label_configs.wire import candidate_data, decisions, review_prediction, task_data
 from trainer.demo.coder import ScriptedCoder
 from trainer.demo.label_studio import LabelStudioServer
 
@@ -41,23 +41,23 @@ class Project:
         return made
 
 
-def candidate_set(document_id: str) -> CandidateSet:
-    labels = SHOWN[document_id]
+def candidate_set(document_id: str, arm: Arm = Arm.REVIEW) -> CandidateSet:
+    labels = SHOWN[document_id] if arm is Arm.REVIEW else ()
     found = (
         Candidate(label, 0.5, (Proposer("minilm", "v1", 0.5, rank),)) for rank, label in enumerate(labels, start=1)
     )
-    return CandidateSet(document_id, VERSION, tuple(found))
+    return CandidateSet(document_id, VERSION, tuple(found), arm)
 
 
-def prepared(server: LabelStudioServer, form: ReviewForm) -> Project:
-    """A project whose three tasks show their candidates."""
+def prepared(server: LabelStudioServer, form: ReviewForm, arm: Arm = Arm.REVIEW) -> Project:
+    """A project whose three tasks show their candidates, where the arm has any."""
     client = LabelStudio(base_url=server.url, api_key=server.token())
     project = client.projects.create(title=f"coder {form}", label_config=render_label_config(CODEBOOK, form))
     tasks, predictions = [], []
     for document_id in TRUTH:
-        data = task_data(Document(document_id, f"text of {document_id} " * 10))
-        tasks.append({**data, "candidates": candidate_choices(CODEBOOK, candidate_set(document_id))})
-        predictions.append(review_prediction(CODEBOOK, candidate_set(document_id), form))
+        data = task_data(Document(document_id, f"text of {document_id} " * 10), form=form)
+        tasks.append({**data, **candidate_data(CODEBOOK, candidate_set(document_id, arm), form)})
+        predictions.append(review_prediction(CODEBOOK, candidate_set(document_id, arm), form))
     ids = client.projects.import_tasks(project.id, request=tasks, return_task_ids=True).task_ids
     request = [{**prediction, "task": task_id} for task_id, prediction in zip(ids, predictions, strict=True)]
     client.projects.import_predictions(id=project.id, request=request)
@@ -79,6 +79,20 @@ def test_wrong_candidates_are_rejected_and_missing_codes_named(
     assert found["doc-3"].untouched
     assert all(decision.verified and decision.shown == candidate_set(key) for key, decision in found.items())
     assert all((decision.seconds or 0) > 2 for decision in found.values())
+
+
+@pytest.mark.parametrize(
+    ("form", "arm"), [(ReviewForm.REJECT, Arm.CHOOSE), (ReviewForm.KEEP, Arm.BLIND), (ReviewForm.CHOOSE, Arm.CHOOSE)]
+)
+def test_without_candidates_the_code_is_chosen_from_the_codebook(
+    label_studio: LabelStudioServer, form: ReviewForm, arm: Arm
+) -> None:
+    project = prepared(label_studio, form, arm)
+    coder = ScriptedCoder(project.client, project.url, project.id, CODEBOOK, form, TRUTH)
+    assert len(set(coder.code_all(project.task_ids))) == 3
+    found = project.decisions(form)
+    assert {key: decision.missed for key, decision in found.items()} == {key: (code,) for key, code in TRUTH.items()}
+    assert all(decision.verified and decision.arm is arm and not decision.untouched for decision in found.values())
 
 
 def test_a_task_without_candidates_of_the_current_version_is_left_alone(label_studio: LabelStudioServer) -> None:

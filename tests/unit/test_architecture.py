@@ -23,7 +23,12 @@ from trainer.recipe import load_recipe, shipped_recipes
 ROOT = Path(__file__).parent.parent.parent
 PACKAGES = ("label_configs", "ml_backend", "trainer")  # each may import those before it
 LINES = 400
-SDK_CALLERS = {"ml_backend.labelstudio", "trainer.demo.coder", "trainer.demo.walk"}  # the last two act as a person
+SDK_CALLERS = {
+    "ml_backend.labelstudio_access",
+    # These act as a person.
+    "trainer.demo.coder",
+    "trainer.demo.walk",
+}
 ENVIRONMENT_READERS = {
     "ml_backend.settings",
     # These hand an environment to a process that they start.
@@ -107,7 +112,7 @@ def test_the_sdk_has_one_caller() -> None:
         sdk = {i for i in imports(tree) if i.split(".")[0] == "label_studio_sdk"}
         if any(not i.startswith("label_studio_sdk.label_interface") for i in sdk):
             callers.add(name)
-    assert "ml_backend.labelstudio" in callers
+    assert "ml_backend.labelstudio_access" in callers
     assert callers <= SDK_CALLERS
 
 

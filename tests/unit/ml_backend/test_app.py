@@ -21,10 +21,12 @@ from werkzeug.test import TestResponse
 from label_configs import wire
 from label_configs.forms import ReviewForm
 from label_configs.records import Document
+from label_configs.render import render_label_config
 from ml_backend import queue
 from ml_backend.app import MAX_BODY, create_app
-from ml_backend.experiment import Project, Review, register
+from ml_backend.experiment import Project, Review, load_project, register
 from ml_backend.prelabel import candidates_of
+from ml_backend.prelabel_progress import TaskState, move_tasks, start_prelabel
 from ml_backend.proposing import Plan
 from ml_backend.settings import Settings
 from ml_backend.sources.fake import FakePool, FakeSource
@@ -69,10 +71,10 @@ def refused(answer: TestResponse, status: int, code: str) -> str:
 def task(number: int, text: str, project: Project, plan: Plan | None = None) -> dict[str, Any]:
     """A task as Label Studio sends it; with ``plan``, as it was served with its candidates."""
     document = Document(f"d{number}", text, number)
-    data = wire.task_data(document)
+    data = wire.task_data(document, form=project.form)
     if plan is not None:
         made = FakeSource("words", plan.names[0][1], project.codebook).propose([document])
-        data["candidates"] = candidates_of(project, plan.candidates(document, made))
+        data |= candidates_of(project, plan.candidates(document, made))
     return {"id": number, "project": project.id, "data": data, "predictions": [], "annotations": []}
 
 
@@ -240,13 +242,26 @@ def test_setup_gives_the_version_that_predictions_have(
 
 
 def predicted(client: FlaskClient, login: dict[str, str], *tasks: dict[str, Any]) -> list[list[dict[str, Any]]]:
-    body = {"tasks": list(tasks), "project": "7.1", "label_config": "<View/>", "params": {"context": None}}
+    settings, _ = client.application.extensions["winnow"]
+    project = load_project(settings.home, 7)
+    xml = render_label_config(project.codebook, project.form)
+    body = {"tasks": list(tasks), "project": "7.1", "label_config": xml, "params": {"context": None}}
     answer = client.post("/predict", json=body, headers=login)
     assert answer.status_code == 200, answer.text
     results = answer.get_json()["results"]
     assert isinstance(results, list)
     assert len(results) == len(tasks)
     return results
+
+
+def test_nothing_is_answered_to_a_label_config_that_no_longer_fits(
+    client: FlaskClient, login: dict[str, str], project: Project
+) -> None:
+    key = project.codebook.codes[0].key
+    xml = render_label_config(project.codebook, project.form).replace(f'alias="{key}"', 'alias="renamed"')
+    body = {"tasks": [], "project": "7", "label_config": xml, "params": {}}
+    message = refused(client.post("/predict", json=body, headers=login), 409, "label-config")
+    assert f"lacks the codes {key} and has the codes renamed" in message
 
 
 def test_stored_proposals_are_answered_at_once(
@@ -395,8 +410,9 @@ def test_versions_and_metrics_tell_what_is_in_force(
     client: FlaskClient, login: dict[str, str], redis: Redis, project: Project
 ) -> None:
     plan = Plan.of(project)
-    queue.start_prelabel(redis, 7, plan.version, 20)
-    queue.count_prelabel(redis, 7, done=16, failed=1)
+    start_prelabel(redis, 7, plan.version, range(20))
+    move_tasks(redis, 7, TaskState.DONE, range(16))
+    move_tasks(redis, 7, TaskState.FAILED, [16])
     queue.enqueue(redis, queue.PROPOSE, "builtins.abs", [1], job_id="one", timeout=9)
     found = client.get("/versions", headers=login).get_json()
     assert found == {

@@ -12,15 +12,14 @@ from label_configs.codebook import Code, Codebook, Kind
 from label_configs.errors import CodebookError
 from label_configs.records import Proposal, ScoredLabel
 from ml_backend.calibration import (
-    Floats,
     calibration_error,
     expected_calibration_error,
     fit_temperature,
     indicators,
-    probabilities_of,
     temperature_fit,
     tempered,
 )
+from ml_backend.probabilities import Floats, probabilities_of
 
 CODES = tuple(Code(key, key.upper(), f"About {key}.", key) for key in "abc")
 EXCLUSIVE = Codebook("one", Kind.EXCLUSIVE, CODES)

@@ -164,6 +164,10 @@ def test_a_home_that_cannot_be_written_is_told(tmp_path: Path, codebook: Codeboo
             [":6: review.form: form reject needs"],
         ),
         (SOURCES + "review: {form: keeep}\n", [":5: review.form"]),
+        (
+            SOURCES.replace("reuters8", "flourishing") + "candidates:\n  max: 10\n",
+            [":6: candidates.max: form graded shows at most 9 candidates, say 9 or less"],
+        ),
         (SOURCES.replace("reuters8", "none"), ["none"]),
         (SOURCES.replace("reuters8", "absent.yaml"), ["absent.yaml", "cannot be read"]),
         ("[]", ["codebook"]),

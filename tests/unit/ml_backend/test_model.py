@@ -59,7 +59,7 @@ def tasks(project: Project, redis: Redis) -> list[dict[str, Any]]:
         proposals = FakeSource("words", plan.names[0][1], project.codebook).propose([document])
         queue.put_proposals(redis, project.codebook.fingerprint, [(document, proposals[0])])
         shown = candidates_of(project, plan.candidates(document, proposals))
-        made.append({"id": number, "project": 7, "data": {**wire.task_data(document), "candidates": shown}})
+        made.append({"id": number, "project": 7, "data": wire.task_data(document, form=project.form) | shown})
     return made
 
 

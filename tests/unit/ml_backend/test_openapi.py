@@ -46,7 +46,7 @@ def examples() -> Iterator[Any]:
 
 def test_it_has_the_routes_of_the_application(client: FlaskClient) -> None:
     routes = {
-        (re.sub(r"<(\w+)>", r"{\1}", rule.rule), method.lower())
+        (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
         for rule in client.application.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
@@ -112,6 +112,9 @@ def test_the_applications_answers_are_as_described(client: FlaskClient, settings
         ("GET", "/health", None),
         ("GET", "/versions", None),
         ("GET", "/metrics", None),
+        ("GET", "/projects/7/prelabel", None),
+        ("GET", "/projects/7/prelabel?state=none-such", None),
+        ("GET", "/projects/99/prelabel", None),
         ("POST", "/setup", {"project": "7.1"}),
         ("POST", "/setup", {"project": "99"}),
         ("POST", "/setup", {}),
@@ -124,15 +127,16 @@ def test_the_applications_answers_are_as_described(client: FlaskClient, settings
         conforms(answer)
         seen[path, answer.status_code] = answer
     assert sorted(seen) == [
-        ("/health", 200), ("/metrics", 200), ("/predict", 200), ("/predict", 400), ("/setup", 200), ("/setup", 400),
-        ("/setup", 404), ("/versions", 200), ("/webhook", 200), ("/webhook", 400),
+        ("/health", 200), ("/metrics", 200), ("/predict", 200), ("/predict", 400), ("/projects/7/prelabel", 200),
+        ("/projects/7/prelabel?state=none-such", 400), ("/projects/99/prelabel", 404), ("/setup", 200),
+        ("/setup", 400), ("/setup", 404), ("/versions", 200), ("/webhook", 200), ("/webhook", 400),
     ]  # fmt: skip
     assert seen["/setup", 200].get_json()["model_version"] == Plan.of(project).version
 
 
-@pytest.mark.parametrize("path", ["/setup", "/predict", "/webhook", "/versions", "/metrics"])
+@pytest.mark.parametrize("path", ["/setup", "/predict", "/webhook", "/versions", "/metrics", "/projects/7/prelabel"])
 def test_refusals_are_as_described(client: FlaskClient, path: str) -> None:
-    method = "GET" if path in ("/versions", "/metrics") else "POST"
+    method = "POST" if path in ("/setup", "/predict", "/webhook") else "GET"
     conforms(client.open(path, method=method))
 
 

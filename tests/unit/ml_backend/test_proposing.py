@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from redis import Redis
 
 from label_configs.codebook import Codebook
+from label_configs.drawing import is_holdout
 from label_configs.errors import AdapterError
-from label_configs.records import Document, Proposal
+from label_configs.records import Arm, Document, Proposal
 from ml_backend import adapters
-from ml_backend.experiment import Experiment, Project, register
+from ml_backend.experiment import Experiment, Order, Project, Review, Training, register
+from ml_backend.mixing import EQUAL, Evidence, MixingWeights
+from ml_backend.ordering import TIES
 from ml_backend.proposing import Plan
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.sources.base import Source
 from ml_backend.sources.fake import FakeSource
 from ml_backend.versions import ActiveSource
+from ml_backend.weights_file import taking_over
 
 DOCUMENTS = [Document("d1", "ship ship grain", 1), Document("d2", "grain", 2), Document("d3", "ship", 3)]
 
@@ -97,3 +102,51 @@ def test_a_current_adapter_that_is_gone_is_told(project: Project) -> None:
     (project.folder / "current.json").write_text(json.dumps({"adapters": ["0123456789abcdef"]}))
     with pytest.raises(AdapterError, match="adapter 0123456789abcdef: not in the store"):
         Plan.of(project)
+
+
+def reviewed(project: Project, **fields: Any) -> Plan:
+    """The plan of the project with two sources and this review."""
+    sources = (SourceConfig("words", SourceKind.FAKE), SourceConfig("again", SourceKind.FAKE))
+    experiment = Experiment("small", sources, review=Review(**fields), training=Training("m", holdout_share=0.5))
+    return Plan.of(register(project.home, 9, experiment, project.codebook))
+
+
+def test_documents_of_the_other_arms_have_no_candidates_but_a_place(redis: Redis, project: Project) -> None:
+    plan = reviewed(project, holdout=Arm.BLIND)
+    documents = [Document(f"d{n}", "ship ship grain", n) for n in range(30)]
+    made = plan.propose(redis, documents, Counting(plan.project))
+    sets = [plan.candidates(d, row) for d, row in zip(documents, made, strict=True)]
+    assert {one.arm for one in sets} == {Arm.REVIEW, Arm.BLIND}
+    for document, shown in zip(documents, sets, strict=True):
+        held = is_holdout(document.id, 0.5)
+        assert shown.arm is (Arm.BLIND if held else Arm.REVIEW)
+        assert bool(shown.candidates) is not held
+        assert shown.version == plan.version
+    assert all(0 <= plan.score(d, row) <= 1 for d, row in zip(documents, made, strict=True))
+
+
+def test_the_score_follows_the_order_of_the_review(redis: Redis, project: Project) -> None:
+    free = [Document(f"d{n}", text, n) for n, text in enumerate(["ship", "grain " * 9, "nothing of either"] * 9)]
+    free = [d for d in free if not is_holdout(d.id, 0.5)]
+    plan = reviewed(project, order=Order.UNCERTAINTY, random_share=0.0)
+    made = plan.propose(redis, free, Counting(plan.project))
+    by_text: dict[str, set[float]] = {}
+    for document, row in zip(free, made, strict=True):
+        by_text.setdefault(document.text, set()).add(plan.score(document, row))
+    assert all(max(scores) - min(scores) <= TIES for scores in by_text.values()), "by what sources say"
+    assert min(by_text["nothing of either"]) < min(by_text["ship"]) < min(by_text["grain " * 9])
+    drawn = reviewed(project)
+    assert len({drawn.score(d, row) for d, row in zip(free, made, strict=True)}) == len(free)
+
+
+def test_weights_are_a_part_of_the_plan_and_of_its_version(redis: Redis, two: Project) -> None:
+    before = Plan.of(two)
+    learned = MixingWeights({("words", "words/fake@base", "ship"): Evidence(9, 10)}, ("d1",))
+    with taking_over(two.folder, learned):
+        pass
+    after = Plan.of(two)
+    assert (before.weights, after.weights) == (EQUAL, learned)
+    assert before.version != after.version
+    with taking_over(two.folder, EQUAL):
+        pass
+    assert Plan.of(two) == before

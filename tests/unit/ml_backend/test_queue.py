@@ -14,6 +14,7 @@ from label_configs.codebook import Codebook
 from label_configs.errors import QueueError
 from label_configs.records import Document
 from ml_backend import queue
+from ml_backend.prelabel_progress import TaskState, move_tasks, prelabel_progress, start_prelabel, tasks_in
 from ml_backend.settings import Settings
 from ml_backend.sources.fake import FakeSource
 
@@ -71,7 +72,7 @@ def test_no_text_of_a_document_is_in_redis(redis: Redis, source: FakeSource) -> 
     queue.put_proposals(redis, "book", [(document, source.propose([document])[0])])
     queue.enqueue(redis, queue.PROPOSE, "ml_backend.jobs.propose_tasks", [7, [1, 2]], job_id="j", timeout=9)
     queue.mark_changed(redis, 7)
-    queue.start_prelabel(redis, 7, "v", 2)
+    start_prelabel(redis, 7, "v", [1, 2])
     queue.put_round_progress(redis, 7, {"stage": "train"})
     kept = everything(redis)
     assert kept.count(b"winnow") >= 5
@@ -83,7 +84,8 @@ def test_no_text_of_a_document_is_in_redis(redis: Redis, source: FakeSource) -> 
 def test_everything_kept_runs_out(redis: Redis, source: FakeSource) -> None:
     document = Document("d1", "grain")
     queue.put_proposals(redis, "book", [(document, source.propose([document])[0])])
-    queue.start_prelabel(redis, 7, "v", 2)
+    start_prelabel(redis, 7, "v", [1, 2])
+    move_tasks(redis, 7, TaskState.FAILED, [1], {1: "no text"})
     queue.put_round_progress(redis, 7, {"stage": "train"})
     assert all(0 < redis.ttl(key) <= queue.PROPOSAL_TTL for key in redis.scan_iter())
 
@@ -110,18 +112,6 @@ def test_changes_are_collected_and_handed_out_once(redis: Redis) -> None:
     assert queue.wait_changed(redis, 0.1) == set()
     assert 0.1 <= time.monotonic() - started < 2
     assert redis.dbsize() == 0
-
-
-def test_the_count_of_a_push_adds_up(redis: Redis) -> None:
-    assert queue.prelabel_progress(redis, 7) == {}
-    queue.start_prelabel(redis, 7, "v1", 20)
-    queue.count_prelabel(redis, 7, done=16)
-    queue.count_prelabel(redis, 7, failed=4, reason="no text")
-    assert queue.prelabel_progress(redis, 7) == {
-        "version": "v1", "total": "20", "done": "16", "failed": "4", "reason": "no text",
-    }  # fmt: skip
-    queue.start_prelabel(redis, 7, "v2", 1)
-    assert queue.prelabel_progress(redis, 7) == {"version": "v2", "total": "1", "done": "0", "failed": "0"}
 
 
 def test_the_progress_of_a_round_is_replaced(redis: Redis) -> None:
@@ -208,9 +198,10 @@ def test_every_function_tells_when_redis_goes_away(codebook: Codebook, source: F
         lambda: queue.fetch_job(gone, queue.PROPOSE, "j"),
         lambda: queue.mark_changed(gone, 7),
         lambda: queue.wait_changed(gone, 0.1),
-        lambda: queue.start_prelabel(gone, 7, "v", 1),
-        lambda: queue.count_prelabel(gone, 7, done=1),
-        lambda: queue.prelabel_progress(gone, 7),
+        lambda: start_prelabel(gone, 7, "v", [1]),
+        lambda: move_tasks(gone, 7, TaskState.DONE, [1]),
+        lambda: prelabel_progress(gone, 7),
+        lambda: tasks_in(gone, 7, TaskState.DONE),
         lambda: queue.put_round_progress(gone, 7, {}),
         lambda: queue.round_progress(gone, 7),
         lambda: queue.Lock(gone, "scheduler", 60).hold(),

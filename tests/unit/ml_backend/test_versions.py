@@ -11,7 +11,7 @@ from label_configs.errors import AdapterError
 from label_configs.forms import ReviewForm
 from label_configs.records import VerifiedExample
 from ml_backend.adapters import Adapter
-from ml_backend.experiment import CandidateRule, Project, Review
+from ml_backend.experiment import CandidateRule, Order, Project, Review, Training
 from ml_backend.proposing import Plan
 from ml_backend.snapshot import publish_snapshot, taking_over
 from ml_backend.source_config import SourceConfig, SourceKind
@@ -86,9 +86,18 @@ def test_the_review_version_names_all_that_the_candidates_depend_on(project: Pro
         replace(project, experiment=replace(experiment, review=Review(ReviewForm.WHOLE))),
         replace(project, experiment=replace(experiment, sources=(*experiment.sources, CAUSAL))),
         replace(project, codebook=replace(project.codebook, instruction="Read on.")),
+        replace(project, experiment=replace(experiment, review=Review(choose_share=0.2))),
+        replace(project, experiment=replace(experiment, training=Training("m"))),
+        replace(project, experiment=replace(experiment, review=Review(order=Order.UNCERTAINTY))),
+        replace(project, experiment=replace(experiment, review=Review(order=Order.UNCERTAINTY, random_share=0.2))),
     ]
     versions = {version(p) for p in changed} | {version(project)}
-    assert len(versions) == 5
+    assert len(versions) == 9
+    weighted = review_version(project, active_sources(project, None), "0123456789abcdef")
+    assert weighted not in versions
+    assert review_version(project, active_sources(project, None), "") == version(project)
+    for harmless in (Review(overlap=2), Review(random_share=0.5), Review(repeat_share=0.1)):
+        assert version(replace(project, experiment=replace(experiment, review=harmless))) == version(project)
     assert version(replace(project, id=8)) == version(project)
     assert all(v.startswith("winnow-review-") for v in versions)
     assert review_version(project, active_sources(project, adapter_for(project))) not in versions

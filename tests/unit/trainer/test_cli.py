@@ -114,7 +114,10 @@ def test_every_example_is_a_command_line_that_can_be_read(path: tuple[str, ...])
 
 
 def test_all_commands_are_there() -> None:
-    expected = "up serve worker init import prelabel train adapters evaluate demo doctor classify codebook"
+    expected = (
+        "up serve worker init import prelabel status candidates train review adapters evaluate demo doctor classify "
+        "codebook"
+    )
     assert set(expected.split()) == set(cli.commands)
     assert {p[1] for p in COMMANDS if len(p) == 2} == {"list", "show", "promote", "rollback", "serve", "from-data"}
 

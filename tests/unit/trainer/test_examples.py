@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +10,6 @@ from label_configs.drawing import is_holdout
 from label_configs.records import Decision, Document, VerifiedExample
 from trainer.examples import (
     Leak,
-    consensus,
     leaks,
     verified_examples,
     without_leaks,
@@ -59,82 +57,6 @@ def test_the_share_is_met_and_the_salt_draws_anew() -> None:
     assert abs(len(held) - 800) < 100
     salted = {name for name in ids if is_holdout(name, 0.2, salt="another")}
     assert abs(len(held & salted) - 160) < 50
-
-
-# Consensus
-
-
-def test_exclusive_takes_the_plurality() -> None:
-    votes = [decision("ann", "earn"), decision("bob", "acq"), decision("cy", "earn")]
-    assert consensus(votes, kind=Kind.EXCLUSIVE) == ("earn",)
-    four = [decision("a", "earn"), decision("b", "earn"), decision("c", "acq"), decision("d", "crude")]
-    assert consensus(four, kind=Kind.EXCLUSIVE) == ("earn",)
-
-
-def test_a_tie_is_undecided() -> None:
-    assert consensus([decision("ann", "earn"), decision("bob", "acq")], kind=Kind.EXCLUSIVE) is None
-    assert consensus([decision("ann", "a", "b"), decision("bob", "a")], kind=Kind.MULTILABEL) is None
-
-
-def test_multilabel_votes_on_each_label() -> None:
-    votes = [decision("ann", "a", "b"), decision("bob", "b", "c"), decision("cy", "b", "a", "d")]
-    assert consensus(votes, kind=Kind.MULTILABEL) == ("a", "b")
-    assert consensus([decision("ann"), decision("bob", "a"), decision("cy")], kind=Kind.MULTILABEL) == ()
-
-
-def test_graded_votes_on_each_code_with_absence_as_an_answer() -> None:
-    votes = [
-        decision("ann", "joy:high", "hope:low"),
-        decision("bob", "joy:high", "hope:high"),
-        decision("cy", "joy:low"),
-    ]
-    assert consensus([*votes[:2], decision("cy", "joy:low", "hope:low")], kind=Kind.GRADED) == ("hope:low", "joy:high")
-    # hope: low, high and absent once each; as three separate yes-or-no labels, none would have held.
-    assert consensus(votes, kind=Kind.GRADED) is None
-
-
-def test_only_the_last_verified_decision_of_a_coder_counts() -> None:
-    earlier = decision("ann", "earn", annotation_id=9, updated_at=NOON)
-    later = decision("ann", "acq", annotation_id=2, updated_at=NOON + timedelta(minutes=1))
-    assert consensus([later, earlier], kind=Kind.EXCLUSIVE) == ("acq",)
-    assert consensus([later, earlier, decision("bob", "acq")], kind=Kind.EXCLUSIVE) == ("acq",)
-    doubtful = decision("ann", "crude", unsure=True, updated_at=NOON + timedelta(minutes=2))
-    assert consensus([earlier, doubtful], kind=Kind.EXCLUSIVE) == ("earn",)
-
-
-def test_without_times_the_higher_annotation_is_the_later() -> None:
-    pair = [decision("ann", "acq", annotation_id=5), decision("ann", "earn", annotation_id=4)]
-    assert consensus(pair, kind=Kind.EXCLUSIVE) == ("acq",)
-
-
-@pytest.mark.parametrize("flaw", [{"skipped": True}, {"unresolved": "two survivors"}, {"unsure": True}])
-def test_unusable_decisions_are_left_out(flaw: dict[str, object]) -> None:
-    bad = decision("ann", "acq", **flaw)
-    assert consensus([bad], kind=Kind.EXCLUSIVE) is None
-    assert consensus([bad, decision("bob", "earn")], kind=Kind.EXCLUSIVE) == ("earn",)
-
-
-@pytest.mark.parametrize("labels", [(), ("earn", "acq")])
-def test_exclusive_needs_exactly_one_label(labels: tuple[str, ...]) -> None:
-    assert consensus([decision("ann", *labels)], kind=Kind.EXCLUSIVE) is None
-
-
-def test_ground_truth_wins_over_any_majority() -> None:
-    votes = [decision("ann", "earn"), decision("bob", "earn"), decision("lead", "acq", ground_truth=True)]
-    assert consensus(votes, kind=Kind.EXCLUSIVE) == ("acq",)
-    unsure_lead = decision("lead", "acq", ground_truth=True, unsure=True)
-    assert consensus([*votes[:2], unsure_lead], kind=Kind.EXCLUSIVE) == ("earn",)
-
-
-def test_missed_labels_hold_like_kept_ones() -> None:
-    found = Decision("d1", 7, 1, "ann", "keep", kept=("a",), rejected=("b",), missed=("c",))
-    assert consensus([found], kind=Kind.MULTILABEL) == ("a", "c")
-
-
-@given(st.permutations(["earn", "earn", "acq", "crude", "earn"]))
-def test_consensus_does_not_depend_on_the_order(labels: list[str]) -> None:
-    votes = [decision(f"coder-{number}", label) for number, label in enumerate(labels)]
-    assert consensus(votes, kind=Kind.EXCLUSIVE) == ("earn",)
 
 
 # Examples

@@ -16,7 +16,7 @@ from label_configs.codebook import Codebook, load_codebook
 from label_configs.drawing import is_holdout
 from label_configs.errors import LabelStudioError
 from label_configs.forms import ReviewForm
-from label_configs.records import CandidateSet
+from label_configs.records import Candidate, CandidateSet, Proposer
 from ml_backend import queue
 from ml_backend.experiment import Experiment, Project, Review, Training, register
 from ml_backend.labelstudio import LabelStudioClient
@@ -25,6 +25,7 @@ from ml_backend.settings import Settings
 from ml_backend.snapshot import latest_snapshot, pushed_snapshot, read_examples
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.versions import active_sources
+from ml_backend.weights_file import weights_in_force
 from trainer.refit import Refitting
 
 CODEBOOK = load_codebook("reuters8")
@@ -43,6 +44,7 @@ class Desk(LabelStudioClient):
         super().__init__(settings)
         self.codes: dict[int, str] = {}
         self.texts = {n: f"Document number {n}." for n in range(TASKS)}
+        self.candidates: tuple[Candidate, ...] = ()
         self.exports = 0
         self.away = False
 
@@ -81,8 +83,11 @@ class Desk(LabelStudioClient):
         ]
 
     def _annotation(self, n: int) -> Mapping[str, Any]:
-        shown = CandidateSet(f"d{n}", "v", ())
-        result = wire.coder_result(CODEBOOK, shown, ReviewForm.WHOLE, missed=[self.codes[n]])
+        shown = CandidateSet(f"d{n}", "v", self.candidates)
+        labels = [candidate.label for candidate in self.candidates]
+        rejected = [label for label in labels if label != self.codes[n]]
+        missed = [code for code in [self.codes[n]] if code not in labels]
+        result = wire.coder_result(CODEBOOK, shown, ReviewForm.WHOLE, rejected=rejected, missed=missed)
         return {"id": n + 1, "completed_by": 1, "result": result, "was_cancelled": False}
 
 
@@ -315,3 +320,79 @@ def test_a_few_shot_prompt_learns_and_without_training_documents_are_held_out_to
     assert snapshot is not None
     learned = {e.document_id for e in read_examples(snapshot)}
     assert learned == {f"d{n}" for n in range(TASKS) if not is_holdout(f"d{n}", 0.2)}
+
+
+def candidate(label: str, source: str) -> Candidate:
+    return Candidate(label, 0.35, (Proposer(source, f"{source}/fake@base", 0.7, 1),))
+
+
+@pytest.fixture
+def pair(tmp_path: Path, desk: Desk) -> Project:
+    """Two sources, of which one always says earn and the other acq; neither learns by examples."""
+    desk.candidates = (candidate("acq", "again"), candidate("earn", "words"))
+    return project_of(tmp_path, SourceConfig("words", SourceKind.FAKE), SourceConfig("again", SourceKind.FAKE))
+
+
+def test_weights_take_over_when_a_fifth_more_was_decided(
+    refitting: Refitting, desk: Desk, pair: Project, redis: Redis
+) -> None:
+    desk.code([*TRAINING[:19], *HOLDOUT], ["earn"])
+    before = Plan.of(pair).version
+    assert not refitting.look(pair)
+    desk.code(TRAINING[19:20], ["earn"])
+    assert refitting.look(pair)
+    assert [scope for scope, _ in pushes(redis)].count("review") > 0
+    first = Plan.of(pair)
+    assert first.version != before
+    assert set(first.weights.documents) == {f"d{n}" for n in TRAINING[:20]}, "never from the holdout"
+    words, again = (first.weights.source_weight(name, f"{name}/fake@base") for name in ("words", "again"))
+    assert words > 0.7 > 0.35 > again
+    for n in TRAINING[20:23]:
+        desk.code([n], ["earn"])
+        assert not refitting.look(pair)
+        assert Plan.of(pair) == first, "Label Studio shows one version to all"
+    desk.code(TRAINING[23:24], ["earn"])
+    assert refitting.look(pair)
+    assert Plan.of(pair).version != first.version
+    assert not refitting.look(pair)
+
+
+def test_weights_learned_from_what_is_held_out_now_go_at_once(
+    refitting: Refitting, desk: Desk, pair: Project, redis: Redis, tmp_path: Path
+) -> None:
+    desk.code(TRAINING, ["earn"])
+    assert refitting.look(pair)
+    pushes(redis)
+    larger = project_of(tmp_path, *pair.experiment.sources, share=SHARE + 0.05)
+    assert refitting.look(larger)
+    learned = weights_in_force(pair.folder).weights.documents
+    assert learned
+    assert not any(is_holdout(one, SHARE + 0.05) for one in learned)
+
+
+def test_weights_wait_or_stay_like_examples_do(refitting: Refitting, desk: Desk, pair: Project, redis: Redis) -> None:
+    desk.code(TRAINING[:20], ["earn"])
+    desk.away = True
+    with pytest.raises(LabelStudioError):
+        refitting.look(pair)
+    assert weights_in_force(pair.folder).digest == ""
+    desk.away = False
+    assert refitting.look(pair)
+    first = weights_in_force(pair.folder).digest
+    desk.code(TRAINING, ["earn"])
+    assert not refitting.look(pair), "predictions are still being pushed"
+    assert weights_in_force(pair.folder).digest == first
+    pushes(redis)
+    assert refitting.look(pair)
+    pushes(redis)
+    desk.codes = dict.fromkeys(TRAINING[:10], "earn")
+    assert refitting.look(pair), "too few are left: equal again"
+    assert weights_in_force(pair.folder).digest == ""
+
+
+def test_a_single_source_has_no_weights(refitting: Refitting, desk: Desk, redis: Redis, tmp_path: Path) -> None:
+    desk.candidates = (candidate("earn", "words"),)
+    project = project_of(tmp_path, SourceConfig("words", SourceKind.FAKE))
+    desk.code(TRAINING, ["earn"])
+    assert not refitting.look(project)
+    assert desk.exports == 0

@@ -11,6 +11,7 @@ from rich.console import Console
 from label_configs.codebook import Code, Codebook, Kind
 from label_configs.errors import CodebookError
 from label_configs.records import (
+    Arm,
     Candidate,
     CandidateSet,
     Decision,
@@ -165,6 +166,16 @@ def test_candidates_kept_per_source_and_truth_held() -> None:
     assert result.mean_candidates == pytest.approx(5 / 3)
 
 
+def test_candidates_are_not_judged_where_none_were_shown_nor_by_repeated_decisions() -> None:
+    chosen = decision("h1", [], {}, missed=("acq",))
+    chosen = replace(chosen, shown=CandidateSet("h1", "v", (), Arm.CHOOSE), seconds=7.0)
+    again = replace(decision("h2", [], {"earn": ["similarity"]}, missed=("acq",)), repeat=1)
+    before, after = run([], DECISIONS), run([], [*DECISIONS, chosen, again])
+    assert (after.kept, after.mean_candidates) == (before.kept, before.mean_candidates)
+    assert after.candidates_held_truth == before.candidates_held_truth
+    assert [(row.arm, row.n, row.seconds) for row in after.effort] == [("review", 3, None), ("choose", 1, 7.0)]
+
+
 def test_all_labels_must_be_among_the_candidates_and_no_label_is_no_hit() -> None:
     examples = [example("a", "earn", "acq"), example("b", "earn"), example("c")]
     shown = [decision(name, ["earn"], {"earn": ["s"]}) for name in ("a", "b", "c")]
@@ -202,7 +213,9 @@ def test_the_tables_say_it_all() -> None:
         "similarity": ["2", "50.0 %", "0.333", "50.0 %", "0.100", "33.3 % (1/3)"],
         "adapter": ["0", "–", "–", "–", "–", "66.7 % (2/3)"],
     }
+    costs, effort = costs.split("What coding took, by arm")
     assert rows_of(costs) == {"similarity": ["2", "0", "0", "0.0", "–", "0.0 %"]}
+    assert rows_of(effort) == {"review": ["3", "–", "0.0 %", "1.00"]}
     words = " ".join(text.split())
     assert "Candidates held all true codes of 2 of 3 documents (66.7 %), 1.7 candidates per document." in words
     assert "Note: similarity has proposals for 2 of 4 holdout documents." in words
