@@ -22,7 +22,7 @@ from rq import Worker
 from label_configs.codebook import load_codebook
 from label_configs.records import Document, Proposal
 from ml_backend import heartbeat, queue
-from ml_backend.classify_queue import classify_over_queue
+from ml_backend.classify_queue import ClassifyQueue, classify_over_queue
 from ml_backend.classifying import ClassifySpec, resolve
 from ml_backend.exchange import exchange_of
 from ml_backend.experiment import Experiment, register
@@ -102,7 +102,7 @@ def test_a_killed_worker_and_a_wiped_redis_lose_and_double_nothing(
             until(lambda: len(live_workers(winnow.redis)) == 2, 30)
             run = winnow.classify(spec, sent)
             by_two = [next(run)]
-            killed = kill_at_work(winnow.redis, first)
+            killed = kill_at_work(winnow, first)
             with caplog.at_level(logging.WARNING):
                 by_two += run
             assert f"classification {killed}: is no longer at hand, enqueued again" in caplog.text
@@ -127,9 +127,10 @@ def labels(found: list[list[list[Proposal]]]) -> list[list[tuple[str, list[tuple
     ]
 
 
-def kill_at_work(redis: Redis, process: subprocess.Popen[bytes]) -> str:
-    """Kill a worker while it has a job in hand; the job's id."""
-    pid = process.pid
+def kill_at_work(winnow: Installation, process: subprocess.Popen[bytes]) -> str:
+    """Kill a worker while it has a job in hand whose result it has not told; the job's id."""
+    pid, redis, settings = process.pid, winnow.redis, winnow.settings
+    line = ClassifyQueue(redis, exchange_of(settings), settings.home)
     (name,) = [w.name for w in Worker.all(connection=redis) if w.pid == pid]
     taken: list[str] = []
 
@@ -137,7 +138,8 @@ def kill_at_work(redis: Redis, process: subprocess.Popen[bytes]) -> str:
         os.kill(pid, signal.SIGSTOP)
         registry = queue.queue(redis, queue.PROPOSE).started_job_registry
         jobs = [queue.fetch_job(redis, queue.PROPOSE, job_id) for job_id in registry.get_job_ids(cleanup=False)]
-        taken[:] = [job.id for job in jobs if job is not None and job.worker_name == name and not job.ended_at]
+        own = [job.id for job in jobs if job is not None and job.worker_name == name and not job.ended_at]
+        taken[:] = [job_id for job_id in own if (outcome := line.collect(job_id)) and not outcome.ended]
         if not taken:
             os.kill(pid, signal.SIGCONT)
         return bool(taken)
