@@ -238,6 +238,7 @@ def _evaluate(steps: Steps, settings: Settings, project: Project) -> tuple[Evalu
         reading = read_project(LabelStudioClient(settings), project)
         evaluation = evaluate_reading(project, reading)
         steps.console.print(tables(evaluation))
+        steps.console.print("   (The coder was a script: its seconds are drawn, Label Studio measures a person's.)")
     return evaluation, len(reading.examples)
 
 

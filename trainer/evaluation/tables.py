@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -85,14 +87,15 @@ def _effort(evaluation: Evaluation) -> Table:
 
 def _weights(mixing: MixingReport) -> Table:
     result = Table(title=f"Weights of the sources, learned from decisions on {mixing.documents} documents")
-    result.add_column("source", no_wrap=True)
-    result.add_column("version", overflow="fold")
+    versions = Counter(row.source for row in mixing.sources)
+    result.add_column("source", overflow="fold")
     for heading in ("mass shown", "mass kept", "weight", "lowest", "highest"):
         result.add_column(heading, justify="right")
     for row in mixing.sources:
+        name = row.source if versions[row.source] == 1 else f"{row.source} {row.version}"
         codes = sorted(row.codes, key=lambda one: one.weight)
         ends = (f"{one.code} {one.weight:.2f}" for one in (codes[0], codes[-1]))
-        result.add_row(row.source, row.version, f"{row.shown:.1f}", f"{row.kept:.1f}", f"{row.weight:.2f}", *ends)
+        result.add_row(name, f"{row.shown:.1f}", f"{row.kept:.1f}", f"{row.weight:.2f}", *ends)
     return result
 
 

@@ -139,6 +139,12 @@ def test_the_evaluation_tells_the_weights_as_table_and_json(project: Project) ->
     console = Console(file=io.StringIO(), width=120, color_system=None)
     console.print(tables(result))
     text = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+    report = mixing_report(project, read)
+    assert report is not None
+    (first, *_) = report.sources
+    console.print(tables(replace(result, mixing=replace(report, sources=(first, replace(first, version="v2"))))))
+    assert first.version not in text
+    assert f"{first.source} v2" in console.file.getvalue()  # type: ignore[attr-defined]
     n = data["mixing"]["documents"]
     assert f"Weights of the sources, learned from decisions on {n} documents" in text
     assert "another candidate comes first in 100.0 %, the order differs in 100.0 %, the set in 0.0 %" in text
