@@ -21,12 +21,10 @@ from ml_backend.versions import active_sources
 from trainer.evaluation.mixing import mixing_report
 from trainer.evaluation.report import Evaluation, evaluate
 from trainer.jobs import refresh
-from trainer.prelabelling import Prelabelling
+from trainer.prelabelling import LOOK_SECONDS, Prelabelling
 from trainer.rounds import RoundRecord, RoundState, list_rounds, rounds_folder
 from trainer.training_bar import TrainingBar
 from trainer.verified import Reading, read_project
-
-LOOK_SECONDS = 0.5  # between two looks at a progress
 
 
 @dataclass(frozen=True)
