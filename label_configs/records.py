@@ -161,7 +161,12 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedExample:
-    """A document with the labels that its coders agreed on."""
+    """A document with the labels that its coders agreed on.
+
+    ``rejected`` are labels that its coders were shown and struck out, and that do not hold. ``weight`` is what the
+    document counts in training, 1 for what coders verified. ``silver``: no coder saw it, its labels are what the
+    sources agree on; never in the holdout.
+    """
 
     document_id: str
     text: str
@@ -169,3 +174,6 @@ class VerifiedExample:
     coders: tuple[str, ...]
     holdout: bool
     task_id: int | None = None
+    rejected: tuple[str, ...] = ()
+    weight: float = 1.0
+    silver: bool = False

@@ -22,6 +22,7 @@ _FIELD_TYPES: dict[str, type | tuple[type, ...]] = {
     "holdout": bool,
     "task_id": (int, type(None)),
 }
+_LATER_FIELD_TYPES: dict[str, type | tuple[type, ...]] = {"rejected": list, "weight": (int, float), "silver": bool}
 _LATEST, _PUSHED = "latest.json", "pushed.json"
 _KEPT = 8  # files, beside those that the records name: a worker may be about to read the one before
 
@@ -137,8 +138,10 @@ def _drop_old(folder: Path) -> None:
 
 
 def examples_digest(examples: Iterable[VerifiedExample]) -> str:
-    """16 hexadecimal digits naming what is learned from and judged on: ids, texts, labels, holdout; in any order."""
-    rows = sorted([example.document_id, example.text, sorted(example.labels), example.holdout] for example in examples)
+    """16 hexadecimal digits naming what is learned from and judged on, in any order: all but coders and task ids."""
+    rows = sorted(
+        [e.document_id, e.text, sorted(e.labels), e.holdout, sorted(e.rejected), e.weight, e.silver] for e in examples
+    )
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
 
@@ -165,9 +168,11 @@ def _example(where: str, line: str) -> VerifiedExample:
         data: dict[str, Any] = json.loads(line)
     except ValueError as error:
         raise TrainingError(f"{where}: not JSON ({error}); start the round again") from error
-    if not isinstance(data, dict) or set(data) != set(_FIELD_TYPES):
+    if not isinstance(data, dict) or set(data) - set(_LATER_FIELD_TYPES) != set(_FIELD_TYPES):
         raise TrainingError(f"{where}: must be an object with {', '.join(_FIELD_TYPES)}; start the round again")
-    for name, expected in _FIELD_TYPES.items():
-        if not isinstance(data[name], expected):
+    for name, expected in (_FIELD_TYPES | _LATER_FIELD_TYPES).items():
+        if name in data and not isinstance(data[name], expected):
             raise TrainingError(f"{where}: {name} is {data[name]!r:.40}, of a wrong type; start the round again")
-    return VerifiedExample(**{**data, "labels": tuple(data["labels"]), "coders": tuple(data["coders"])})
+    return VerifiedExample(
+        **data | {name: tuple(data[name]) for name in ("labels", "coders", "rejected") if name in data}
+    )

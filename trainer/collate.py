@@ -11,37 +11,11 @@ from dataclasses import dataclass
 
 import torch
 
-from label_configs.codebook import Kind
-from label_configs.records import VerifiedExample
 from ml_backend.layout import Layout
-from ml_backend.prompts import Prompt
-from ml_backend.questions import true_answers
-from ml_backend.token_tree import Path, TokenTree
+from ml_backend.token_tree import TokenTree
+from trainer.sequences import Sequenced
 
 IGNORED = -100  # the target of a place where nothing is learned, by torch's convention
-
-
-@dataclass(frozen=True)
-class Sequenced:
-    """One document: its tokens, and the question-and-answer paths after it, each learned from ``start`` on."""
-
-    document: tuple[int, ...]
-    paths: tuple[tuple[Path, int], ...]
-
-
-def sequences(examples: Sequence[VerifiedExample], prompt: Prompt) -> list[Sequenced]:
-    """One sequence for each example; an example without a label, where exactly one must hold, gives none."""
-    rows = []
-    for example in examples:
-        if prompt.codebook.kind is Kind.EXCLUSIVE and len(example.labels) != 1:
-            continue
-        right = true_answers(prompt.codebook, prompt.questions, example.labels)
-        paths = tuple(
-            (tail + trie.sequences[answer], len(tail))
-            for tail, trie, answer in zip(prompt.tails, prompt.tries, right, strict=True)
-        )
-        rows.append(Sequenced(tuple(prompt.document_ids(example.text)[0]), paths))
-    return rows
 
 
 @dataclass(frozen=True)

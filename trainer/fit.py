@@ -14,58 +14,29 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from label_configs.codebook import Codebook, load_codebook
+from label_configs.codebook import load_codebook
 from label_configs.errors import TrainingError, WinnowError, reason
-from label_configs.records import Proposal, VerifiedExample, chosen_labels
-from ml_backend.adapters import AdapterStore
+from label_configs.records import VerifiedExample
 from ml_backend.atomic import write_atomically
-from ml_backend.causal_model import CausalModel, can_share, load_adapter
+from ml_backend.causal_model import can_share
 from ml_backend.devices import device_facts, set_threads
 from ml_backend.prompts import Prompt
-from ml_backend.scoring import CausalScorer
 from ml_backend.snapshot import read_examples
-from ml_backend.sources.base import ranked
 from trainer.base_model import load_trainable, resolved
-from trainer.collate import Collator, SequenceDataset, sequences
+from trainer.collate import Collator, SequenceDataset
+from trainer.fit_plan import FitPlan
+from trainer.judging import chosen, judge_holdout
 from trainer.loss import SharedPrefixLoss, WholePromptLoss
-from trainer.recipe import LoraRecipe, Precision, Quantization, recipe_with
+from trainer.recipe import LoraRecipe, Precision, Quantization
+from trainer.sequences import sequences
 
 Emit = Callable[[Mapping[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class FitPlan:
-    """What a round's process is told: paths, base, recipe.
-
-    ``current`` is the adapter to compare with, None for the base.
-    """
-
-    base: str
-    recipe: LoraRecipe
-    codebook: Path
-    current: str | None
-    current_folder: Path | None
-    threads: int | None
-
-    @classmethod
-    def read(cls, folder: Path) -> FitPlan:
-        """The plan in ``folder/plan.json``, written by the round's job."""
-        data = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-        return cls(
-            data["base"],
-            recipe_with(LoraRecipe(), data["recipe"]),
-            folder / "codebook.yaml",
-            data["current"],
-            Path(data["current_folder"]) if data["current_folder"] else None,
-            data["threads"],
-        )
 
 
 class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not typed for us
@@ -137,57 +108,6 @@ def train(
     if not losses or not math.isfinite(losses[-1]) or not finite:
         raise TrainingError("the loss is no longer finite; lower learning_rate in the recipe, or use precision fp32")
     return float(losses[-1])
-
-
-def probabilities(model: Any, prompt: Prompt, examples: Sequence[VerifiedExample], budget: int) -> list[list[float]]:
-    """What ``model`` gives each of the codebook's labels, in its order, for each example."""
-    scored = CausalScorer(model, prompt, token_budget=budget).score([e.text for e in examples])
-    return [s.probabilities.tolist() for s in scored]
-
-
-def chosen(codebook: Codebook, rows: Sequence[Sequence[float]]) -> list[tuple[str, ...]]:
-    """The labels that each row of probabilities stands for."""
-    return [chosen_labels(Proposal("", "", "", ranked(codebook, row)), kind=codebook.kind) for row in rows]
-
-
-def predictions(model: Any, prompt: Prompt, examples: Sequence[VerifiedExample], budget: int) -> list[tuple[str, ...]]:
-    """The labels that ``model`` chooses for each example, in order."""
-    return chosen(prompt.codebook, probabilities(model, prompt, examples, budget))
-
-
-def judge_holdout(
-    model: Any, prompt: Prompt, holdout: Sequence[VerifiedExample], plan: FitPlan, budget: int
-) -> dict[str, list[list[float]]]:
-    """What the new adapter, and what it would replace, say of the holdout: the current adapter, else the base alone.
-
-    Probabilities ``[documents, labels]``. The current adapter is asked as it proposes: over the base and with the
-    prompt that its manifest names.
-    """
-    model.eval()
-    base = model.get_base_model()
-    new = probabilities(base, prompt, holdout, budget)
-    if plan.current is None or plan.current_folder is None:
-        with model.disable_adapter():
-            current = probabilities(base, prompt, holdout, budget)
-    else:
-        current = _ask_current(model, prompt, holdout, plan.base, plan.current_folder, budget)
-    return {"new": new, "current": current}
-
-
-def _ask_current(
-    model: Any, prompt: Prompt, holdout: Sequence[VerifiedExample], base: str, folder: Path, budget: int
-) -> list[list[float]]:
-    adapter = AdapterStore(folder.parent).described(folder.name)
-    way, length = adapter.manifest["prompt"], adapter.manifest["max_document_tokens"]
-    if adapter.manifest["base"] == base:
-        load_adapter(model, adapter.id, folder, base)
-        model.set_adapter(adapter.id)
-        return probabilities(
-            model.get_base_model(), Prompt(way, prompt.codebook, prompt.tokenizer, length), holdout, budget
-        )
-    other = CausalModel(adapter.manifest["base"], device_facts())
-    with other.using(adapter.id, folder) as asked:
-        return probabilities(asked, Prompt(way, prompt.codebook, other.tokenizer, length), holdout, budget)
 
 
 def save_adapter(model: Any, folder: Path) -> None:

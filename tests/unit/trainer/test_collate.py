@@ -13,7 +13,8 @@ from transformers import AutoTokenizer
 from label_configs.codebook import Code, Codebook, Kind
 from label_configs.records import VerifiedExample
 from ml_backend.prompts import Prompt
-from trainer.collate import IGNORED, Collator, Sequenced, SequenceDataset, sequences
+from trainer.collate import IGNORED, Collator, SequenceDataset
+from trainer.sequences import Sequenced, sequences
 
 CODES = (Code("s", "S", "Ships.", "ab"), Code("t", "T", "Trains.", "abc"), Code("u", "U", "Grain.", "x"))
 BOOK = Codebook("small", Kind.EXCLUSIVE, CODES)
@@ -69,7 +70,7 @@ def test_a_grade_is_the_answer_and_none_is_one(tokenizer: Any, tmp_path: Path) -
 
 
 def test_every_token_of_a_batch_is_where_it_belongs() -> None:
-    rows = [Sequenced((5, 6, 7), (((1, 8, 9), 1), ((1, 2, 4), 2))), Sequenced((4,), (((1, 2), 1),))]
+    rows = [Sequenced((5, 6, 7), (((1, 8, 9), 1), ((1, 2, 4), 2)), (1, 1)), Sequenced((4,), (((1, 2), 1),), (1,))]
     batch = Collator(prefix=2)(rows)
     assert batch["input_ids"].tolist() == [[5, 6, 7, 1, 8, 2], [4, 0, 0, 1, 0, 0]]
     assert batch["positions"].tolist() == [[2, 3, 4, 5, 6, 6], [2, 3, 4, 3, 6, 7]]
@@ -98,7 +99,7 @@ def test_what_is_learned_is_each_answer_once(tokenizer: Any, tmp_path: Path) -> 
 
 
 def test_a_dataset_is_a_list() -> None:
-    rows = [Sequenced((1,), (((2,), 0),)), Sequenced((3,), (((4,), 0),))]
+    rows = [Sequenced((1,), (((2,), 0),), (1,)), Sequenced((3,), (((4,), 0),), (1,))]
     dataset = SequenceDataset(rows)
     assert len(dataset) == 2
     assert list(dataset) == rows == [dataset[0], dataset[1]]

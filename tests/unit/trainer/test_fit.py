@@ -33,7 +33,8 @@ from ml_backend.prompts import Prompt
 from ml_backend.scoring import CausalScorer
 from ml_backend.snapshot import write_examples
 from trainer.base_model import load_trainable, resolved
-from trainer.fit import main, predictions, run, train
+from trainer.fit import main, run, train
+from trainer.judging import predictions
 from trainer.recipe import LoraRecipe, Optimizer, Precision, Quantization, load_recipe, shipped_recipes
 
 SHORT = str(Path(__file__).parent / "short.j2")  # so short that a tiny model finds the document in it

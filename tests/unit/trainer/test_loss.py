@@ -14,8 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from label_configs.codebook import Code, Codebook, Kind
 from label_configs.records import VerifiedExample
 from ml_backend.prompts import Prompt
-from trainer.collate import Collator, Sequenced, sequences
+from trainer.collate import Collator
 from trainer.loss import PromptLoss, SharedPrefixLoss, WholePromptLoss
+from trainer.sequences import Sequenced, sequences
 
 TEXTS = ["wheat", "a tanker left the port of Rotterdam", "x" * 60, "rails"]
 BOOK = Codebook(
