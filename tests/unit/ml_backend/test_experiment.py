@@ -154,7 +154,7 @@ def test_a_home_that_cannot_be_written_is_told(tmp_path: Path, codebook: Codeboo
         (
             SOURCES + "training:\n  base: x\n  gate:\n    metric: f1\n    probability: 2\n    minimum: 0\n",
             [
-                ":8: training.gate.metric: 'f1' is unknown; use macro_f1 or micro_f1 or accuracy or balanced_accuracy or jaccard",
+                ":8: training.gate.metric: 'f1' is unknown; use macro_f1 or micro_f1 or accuracy",
                 ":9: training.gate.probability: must lie between 0 and 1",
                 ":10: training.gate.minimum: counts documents",
             ],
