@@ -14,7 +14,7 @@ LS_BIN := .venv-label-studio/bin
 PIP_INSTALL := -m pip -q -q --no-input --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
-.PHONY: help venv label-studio vllm demo-files chromium demo test test-vllm bench-scoring bench-curves bench-probe bench-vllm bench-import lint format docs screenshots clean distclean
+.PHONY: help venv label-studio vllm demo-files chromium demo test test-vllm bench-scoring bench-curves bench-probe bench-vllm bench-import bench-reconcile bench-webhook bench-swap bench-training bench-training-curves bench-learning lint format docs screenshots clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -85,8 +85,32 @@ bench-candidates: venv demo-files ## how often the true code is among how many c
 bench-import: venv label-studio ## documents per second of `winnow import` against bare import_tasks
 	@$(BIN)/python tests/benchmarks/importing.py
 
+bench-reconcile: venv label-studio ## seconds of a count of verified documents when 0, 1, 20 tasks changed, against an export
+	@$(BIN)/python tests/benchmarks/reconciling.py
+
+bench-webhook: venv ## latency of /webhook under 200 events a second
+	@$(BIN)/python -m tests.benchmarks.webhook
+
+bench-swap: venv label-studio ## /predict while 20 times another adapter takes over
+	@$(BIN)/python -m tests.benchmarks.swapping
+
 bench-vllm: venv vllm demo-files ## the scoring benchmark with vLLM beside it
 	@$(BIN)/python tests/benchmarks/scoring.py
+
+# What the training benchmark compares with; none of it changes a version of what .venv holds.
+.venv/.stamp-bench: .venv/.stamp
+	@echo "installing TRL into .venv"
+	@$(BIN)/python $(PIP_INSTALL) -e ".[bench]"
+	@touch $@
+
+bench-training: venv demo-files .venv/.stamp-bench ## seconds, memory and gradients of a training step against TRL and whole prompts
+	@$(BIN)/python tests/benchmarks/training.py
+
+bench-training-curves: venv demo-files .venv/.stamp-bench ## the same by batch and codebook (an hour on a CPU): draws tests/benchmarks/training.png
+	@$(BIN)/python tests/benchmarks/training.py --curves
+
+bench-learning: venv demo-files ## an adapter after 50 to 548 verified documents (a GPU, or hours): draws tests/benchmarks/learning.png
+	@$(BIN)/python tests/benchmarks/learning.py
 
 lint: venv ## ruff and mypy --strict
 	@$(BIN)/ruff check .

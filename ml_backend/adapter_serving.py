@@ -2,47 +2,85 @@
 
 from __future__ import annotations
 
+import logging
+
 import httpx
 from pydantic import SecretStr
 
 from label_configs.errors import AdapterError, ConfigError, ModelError
-from ml_backend.adapters import Adapter
+from ml_backend.adapter_files import Adapter
 from ml_backend.source_config import ChatApi, SourceKind, is_loopback
+
+log = logging.getLogger(__name__)
+
+
+class AdapterServer:
+    """A vLLM server that takes adapters in while it runs.
+
+    It must have been started with ``--enable-lora`` and ``VLLM_ALLOW_RUNTIME_LORA_UPDATING=1``, and see the adapters'
+    folders under the same paths. Every method raises ModelError when the server is away or refuses the key.
+    """
+
+    def __init__(self, api: ChatApi, key: SecretStr | None) -> None:
+        """Raises ConfigError for a host that is not this machine and not allowed."""
+        local = is_loopback(api.base_url)
+        if not (local or api.allow_remote):
+            raise ConfigError(f"{api.base_url}: is not this machine; set allow_remote to let it be asked")
+        self._api = api
+        headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+        base_url = api.base_url.rstrip("/") + "/"
+        self._client = httpx.Client(
+            base_url=base_url, headers=headers, timeout=api.timeout_seconds, trust_env=not local
+        )
+
+    def has(self, adapter_id: str) -> bool:
+        """Whether the server serves a model under this name."""
+        served = self._ask("GET", "models")
+        _check(served, self._api)
+        try:
+            return adapter_id in {entry["id"] for entry in served.json()["data"]}
+        except (ValueError, KeyError, TypeError):
+            raise ModelError(
+                f"{self._api.base_url}: lists no models; give the address of a vLLM server, which ends with /v1"
+            ) from None
+
+    def load(self, adapter: Adapter) -> None:
+        """Have the server serve an adapter under its id, unless it does. Raises AdapterError when it refuses to.
+
+        Name and folder name the bytes, since vLLM keeps computed prefixes by name and folder: other weights under the
+        same ones would answer with what the earlier had computed.
+        """
+        if self.has(adapter.id):
+            return
+        body = {"lora_name": adapter.id, "lora_path": str(adapter.folder.resolve())}
+        loaded = self._ask("POST", "load_lora_adapter", body)
+        if loaded.is_success or not self.has(adapter.id):  # else another process was faster
+            _check(loaded, self._api, adapter)
+
+    def unload(self, adapter_id: str) -> None:
+        """Have the server drop an adapter; one that it does not have, or keeps, is no fault."""
+        dropped = self._ask("POST", "unload_lora_adapter", {"lora_name": adapter_id})
+        if not (dropped.is_success or dropped.status_code == 404):
+            log.warning(
+                "adapter %s: %s answers %s: it stays loaded", adapter_id, self._api.base_url, dropped.status_code
+            )
+
+    def _ask(self, method: str, path: str, body: dict[str, str] | None = None) -> httpx.Response:
+        try:
+            return self._client.request(method, path, json=body)
+        except httpx.HTTPError as error:
+            raise ModelError(
+                f"{self._api.base_url}: cannot be reached ({type(error).__name__}); start the server, or mend the "
+                "address"
+            ) from None
 
 
 def load_adapter_into_server(api: ChatApi, key: SecretStr | None, adapter: Adapter) -> str:
     """Have a vLLM server load an adapter, and return the name that it serves it under: the adapter's id.
 
-    Name and folder name the bytes, since vLLM keeps computed prefixes by name and folder: other weights under the same
-    ones would answer with what the earlier had computed. An adapter that is there is left as it is. The server must
-    have been started with ``--enable-lora`` and ``VLLM_ALLOW_RUNTIME_LORA_UPDATING=1``, and see the adapter's folder
-    under the same path. Raises ConfigError for a host that is not this machine and not allowed, ModelError when the
-    server is away or refuses the key, AdapterError when it does not load it.
+    Raises what ``AdapterServer`` raises.
     """
-    local = is_loopback(api.base_url)
-    if not (local or api.allow_remote):
-        raise ConfigError(f"{api.base_url}: is not this machine; set allow_remote to let it be asked")
-    headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
-    base_url = api.base_url.rstrip("/") + "/"
-    try:
-        with httpx.Client(
-            base_url=base_url, headers=headers, timeout=api.timeout_seconds, trust_env=not local
-        ) as client:
-            served = client.get("models")
-            _check(served, api)
-            if adapter.id in {entry["id"] for entry in served.json()["data"]}:
-                return adapter.id
-            body = {"lora_name": adapter.id, "lora_path": str(adapter.folder.resolve())}
-            loaded = client.post("load_lora_adapter", json=body)
-    except httpx.HTTPError as error:
-        raise ModelError(
-            f"{api.base_url}: cannot be reached ({type(error).__name__}); start the server, or mend the address"
-        ) from None
-    except (ValueError, KeyError, TypeError):
-        raise ModelError(
-            f"{api.base_url}: lists no models; give the address of a vLLM server, which ends with /v1"
-        ) from None
-    _check(loaded, api, adapter)
+    AdapterServer(api, key).load(adapter)
     return adapter.id
 
 

@@ -25,19 +25,20 @@ from redis import Redis
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound, Unauthorized
 
 from label_configs.errors import LabelConfigError, LabelStudioError, QueueError, WinnowError, WireError
-from ml_backend import queue
+from ml_backend import changed_projects
 from ml_backend.classify_queue import ClassifyQueue
 from ml_backend.classify_routes import CLASSIFY
 from ml_backend.config_check import require, state_of
 from ml_backend.events import Change, parse_event, parse_project_id
 from ml_backend.exchange import exchange_of
-from ml_backend.experiment import Project, load_project, registered
+from ml_backend.experiment import Project, is_registered, load_project, registered
 from ml_backend.metrics import render_metrics
 from ml_backend.openapi import description
 from ml_backend.predicting import predict
 from ml_backend.prelabel_progress import TaskState
 from ml_backend.prelabel_status import PrelabelStatus
 from ml_backend.proposing import Plan
+from ml_backend.round_queue import enqueue_round
 from ml_backend.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -120,7 +121,7 @@ def _body() -> dict[str, Any]:
 
 def _project(settings: Settings, value: Any, where: str) -> Project:
     project_id = parse_project_id(value, where)
-    if project_id not in registered(settings.home):
+    if not is_registered(settings.home, project_id):
         raise NotFound(f"project {project_id}: not known to Winnow; run `winnow init --project {project_id}`")
     return load_project(settings.home, project_id)
 
@@ -146,8 +147,8 @@ def predict_route() -> Response:
     project = _project(settings, body.get("project"), "predict")
     if isinstance(xml := body.get("label_config"), str):
         require(project, state_of(project, xml))  # what no longer fits is not sent
-    results = predict(redis, project, tasks, chunk=settings.chunk_documents, deadline=settings.predict_deadline_seconds)
-    return jsonify({"results": results, "model_version": Plan.of(project).version})
+    made = predict(redis, project, tasks, chunk=settings.chunk_documents, deadline=settings.predict_deadline_seconds)
+    return jsonify({"results": made.results, "model_version": made.version})
 
 
 def webhook() -> Response:
@@ -155,11 +156,11 @@ def webhook() -> Response:
     settings, redis = _parts()
     event = parse_event(_body())
     log.info("webhook: project %s: %s", event.project_id, event.change.value)
-    if event.project_id in registered(settings.home):
+    if is_registered(settings.home, event.project_id):
         if event.change is Change.TRAIN:
-            queue.enqueue_round(redis, event.project_id)
+            enqueue_round(redis, load_project(settings.home, event.project_id))
         elif event.change is Change.ANNOTATIONS:
-            queue.mark_changed(redis, event.project_id)
+            changed_projects.mark_changed(redis, event.project_id)
     return jsonify({"status": "noted"})
 
 

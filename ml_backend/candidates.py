@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import fsum
 
 from label_configs.codebook import Codebook, Kind
-from label_configs.records import Candidate, CandidateSet, Proposal, Proposer
+from label_configs.records import Candidate, CandidateSet, Proposal, Proposer, chosen_labels
 from ml_backend.experiment import CandidateRule
 from ml_backend.mixing import EQUAL, MixingWeights, mixed
 
@@ -21,8 +21,12 @@ def candidate_set(
     version: str,
     codebook: Codebook,
     weights: MixingWeights = EQUAL,
+    leader: str = "",
 ) -> CandidateSet:
     """Union of each source's ``top_k`` codes at or above the floor; by agreement, then by mixed probability.
+
+    The codes that the source ``leader`` stands for come before all others: its first, or where several may hold, those
+    with 0.5 or more.
 
     Agreement counts the sources that propose a code, each by its weight for that code as a multiple of their mean, the
     sum rounded to whole sources: with equal weights their number, while two that are seldom right do not outvote one
@@ -49,7 +53,8 @@ def candidate_set(
         for code, by in found.items()
     ]
     votes = {labels[code]: _votes(code, by, rankings, weights) for code, by in found.items()}
-    candidates.sort(key=lambda c: (-votes[c.label], -c.probability, c.label))
+    led = _stands_for(leader, proposals, codebook)
+    candidates.sort(key=lambda c: (codebook.label(c.label).code not in led, -votes[c.label], -c.probability, c.label))
     return CandidateSet(document_id, version, tuple(candidates[: rule.max]))
 
 
@@ -93,6 +98,12 @@ def _proposed(rankings: Sequence[_Ranking], rule: CandidateRule) -> dict[str, li
             if probability >= rule.floor and code not in last_of_all:
                 found.setdefault(code, []).append(ranking)
     return found
+
+
+def _stands_for(source: str, proposals: Sequence[Proposal], codebook: Codebook) -> set[str]:
+    """The codes that a source's proposal stands for; none where it has not proposed."""
+    chosen = [chosen_labels(one, kind=codebook.kind) for one in proposals if one.source == source]
+    return {codebook.label(label).code for labels in chosen for label in labels}
 
 
 def _votes(code: str, by: Sequence[_Ranking], rankings: Sequence[_Ranking], weights: MixingWeights) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -76,10 +76,11 @@ class CausalModel:
         return shares
 
     @contextmanager
-    def using(self, adapter_id: str | None, folder: Path | None = None) -> Iterator[Any]:
+    def using(self, adapter_id: str | None, folder: Callable[[], Path] | Path | None = None) -> Iterator[Any]:
         """The model with one adapter active, or none; yields it ready for inference.
 
-        Raises AdapterError when the adapter does not fit the base.
+        ``folder`` is where its files lie, or a function that says so, called only where they have to be loaded. Raises
+        AdapterError when the adapter does not fit the base.
         """
         if adapter_id is None:
             if self._peft is None:
@@ -94,11 +95,12 @@ class CausalModel:
         self._peft.set_adapter(adapter_id)
         yield self.base
 
-    def _load(self, adapter_id: str, folder: Path | None) -> None:
+    def _load(self, adapter_id: str, folder: Callable[[], Path] | Path | None) -> None:
         if self._peft is not None and adapter_id in self._peft.peft_config:
             return
         if folder is None:
             raise AdapterError(f"adapter {adapter_id}: not loaded, and no folder was given to load it from")
+        folder = folder() if callable(folder) else folder
         try:
             if self._peft is None:
                 with adapter_errors(adapter_id, self.name):
@@ -130,11 +132,7 @@ def held_as(weights: Weights, facts: DeviceFacts) -> tuple[torch.dtype, BitsAndB
     Raises ModelError where this machine cannot.
     """
     if weights in (Weights.INT8, Weights.NF4):
-        if importlib.util.find_spec("bitsandbytes") is None:
-            raise ModelError(
-                f"weights {weights.value} need bitsandbytes; pip install bitsandbytes, or use weights: auto"
-            )
-        return facts.dtype, int8() if weights is Weights.INT8 else nf4(facts.dtype)
+        return facts.dtype, few_bits(weights, facts.dtype)
     if weights is Weights.FLOAT16 and facts.kind == "cpu":
         raise ModelError("weights float16 need a GPU; use bfloat16 or auto")
     if weights is Weights.AUTO:
@@ -143,13 +141,15 @@ def held_as(weights: Weights, facts: DeviceFacts) -> tuple[torch.dtype, BitsAndB
     return named[weights], None
 
 
-def int8() -> BitsAndBytesConfig:
-    """Weights held in 8 bits."""
-    return BitsAndBytesConfig(load_in_8bit=True)
+def few_bits(weights: Weights, compute: torch.dtype) -> BitsAndBytesConfig:
+    """How bitsandbytes holds weights in 8 bits, or in 4 as NF4 with doubly quantised constants.
 
-
-def nf4(compute: torch.dtype) -> BitsAndBytesConfig:
-    """Weights held in 4 bits, as NF4 with doubly quantised constants; products are computed in ``compute``."""
+    Products are computed in ``compute``. Raises ModelError where bitsandbytes is not installed.
+    """
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ModelError(f"weights {weights.value} need bitsandbytes; pip install bitsandbytes, or use weights: auto")
+    if weights is Weights.INT8:
+        return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from label_configs.records import Document, Proposal
 from ml_backend.classify_queue import ClassifyQueue, Outcome, State
 from ml_backend.classifying import ClassifySpec
+from ml_backend.experiment import Priority
 
 ID_BYTES = 18
 ID = re.compile(r"[A-Za-z0-9_-]{24}")  # 18 bytes in base64
@@ -36,7 +37,14 @@ class Batch:
 
     @classmethod
     def send(
-        cls, line: ClassifyQueue, spec: ClassifySpec, documents: Sequence[Document], *, chunk: int, at_front: bool
+        cls,
+        line: ClassifyQueue,
+        spec: ClassifySpec,
+        documents: Sequence[Document],
+        *,
+        chunk: int,
+        at_front: bool,
+        priority: Priority = Priority.NORMAL,
     ) -> Batch:
         """Enqueue the documents, ``chunk`` to a job; ``at_front`` of what else is queued where somebody waits."""
         parts = [documents[start : start + chunk] for start in range(0, len(documents), chunk)]
@@ -44,7 +52,7 @@ class Batch:
         line.exchange.put(_name(batch.id), [{"spec": spec.to_json(line.home), "sizes": batch.sizes}])
         jobs = list(zip(batch.jobs, parts, strict=True))
         for job_id, part in reversed(jobs) if at_front else jobs:
-            line.submit(spec, part, job_id=job_id, at_front=at_front)
+            line.submit(spec, part, job_id=job_id, at_front=at_front, priority=priority)
         return batch
 
     @classmethod

@@ -10,7 +10,7 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -25,6 +25,7 @@ from label_configs.wire.shown import proposal_from_json, proposal_to_json
 from ml_backend import queue
 from ml_backend.classifying import ClassifySpec, Pool, propose_missing
 from ml_backend.exchange import Exchange
+from ml_backend.experiment import Priority
 from ml_backend.heartbeat import live_workers
 
 log = logging.getLogger(__name__)
@@ -92,14 +93,15 @@ class ClassifyQueue:
         job_id: str,
         keep: bool = True,
         at_front: bool = False,
+        priority: Priority = Priority.NORMAL,
     ) -> str:
         """Enqueue a job for these documents and give its id; ``keep`` has Redis keep the proposals for others."""
         self._clean()
-        head = {"spec": spec.to_json(self.home), "keep": keep, "at_front": at_front}
+        head = {"spec": spec.to_json(self.home), "keep": keep, "at_front": at_front, "priority": priority.value}
         rows = ({"id": document.id, "text": document.text} for document in documents)
         self.exchange.put(_request(job_id), [head, *rows])
         try:
-            self._enqueue(job_id, at_front)
+            self._enqueue(job_id, head)
         except QueueError:
             self.exchange.delete(_request(job_id))
             raise
@@ -119,7 +121,7 @@ class ClassifyQueue:
 
     def wait(self, job_id: str, seconds: float) -> None:
         """Return when a worker is through with the job, after ``seconds`` (1 or more) at the latest."""
-        job = queue.fetch_job(self.redis, queue.PROPOSE, job_id)
+        job = queue.fetch_job(self.redis, job_id)
         if job is not None:
             with queue.redis_errors():
                 job.latest_result(timeout=max(1, int(seconds)))
@@ -129,7 +131,7 @@ class ClassifyQueue:
         for job_id in job_ids:
             open_still = self.exchange.has(_request(job_id))
             self.exchange.delete(_request(job_id))
-            job = queue.fetch_job(self.redis, queue.PROPOSE, job_id)
+            job = queue.fetch_job(self.redis, job_id)
             with queue.redis_errors():
                 queued = job is not None and job.get_status(refresh=False) == "queued"
             if open_still and not queued and not self.exchange.has(_result(job_id)):
@@ -183,7 +185,7 @@ class ClassifyQueue:
 
     def _state(self, job_id: str) -> State | None:
         """QUEUED or WORKING as Redis says, None when neither is so."""
-        job = queue.fetch_job(self.redis, queue.PROPOSE, job_id)
+        job = queue.fetch_job(self.redis, job_id)
         with queue.redis_errors():
             status = None if job is None else job.get_status(refresh=False)
         if job is None or status is None or status in queue.ENDED:
@@ -209,17 +211,18 @@ class ClassifyQueue:
             self.fail(job_id, QueueError(told))
             return self._ended(job_id)
         log.warning("classification %s: is no longer at hand, enqueued again", job_id)
-        job = queue.fetch_job(self.redis, queue.PROPOSE, job_id)
+        job = queue.fetch_job(self.redis, job_id)
         with queue.redis_errors():
             if job is not None:
                 job.delete()
-        self._enqueue(job_id, bool(rows[0].get("at_front")))
+        self._enqueue(job_id, rows[0])
         return Outcome(State.QUEUED)
 
-    def _enqueue(self, job_id: str, at_front: bool) -> None:
+    def _enqueue(self, job_id: str, head: Mapping[str, Any]) -> None:
+        """``head`` is the first row of the request, which may be of an earlier version of Winnow."""
         queue.enqueue(
-            self.redis, queue.PROPOSE, JOB, [job_id],
-            job_id=job_id, timeout=queue.PROPOSE_TIMEOUT, at_front=at_front,
+            self.redis, queue.PROPOSE, JOB, [job_id], job_id=job_id, timeout=queue.PROPOSE_TIMEOUT,
+            priority=Priority(head.get("priority", Priority.NORMAL)), at_front=bool(head.get("at_front")),
         )  # fmt: skip
 
     def _clean(self) -> None:
@@ -244,6 +247,7 @@ def classify_over_queue(
     chunks: Iterable[Sequence[Document]],
     *,
     at_once: int = 32,
+    priority: Priority = Priority.NORMAL,
 ) -> Iterator[list[list[Proposal]]]:
     """For each chunk the proposals of its documents, in order, worked on by all propose workers.
 
@@ -258,7 +262,7 @@ def classify_over_queue(
         for number, chunk in enumerate(chunks):
             if len(under_way) >= at_once:
                 yield _take(line, under_way)
-            under_way.append(line.submit(spec, chunk, job_id=f"{run}-{number}", keep=False))
+            under_way.append(line.submit(spec, chunk, job_id=f"{run}-{number}", keep=False, priority=priority))
         while under_way:
             yield _take(line, under_way)
     finally:

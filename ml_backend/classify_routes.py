@@ -25,11 +25,11 @@ from label_configs.codebook import Codebook, load_codebook, read_codebook, shipp
 from label_configs.errors import AdapterError, ConfigError
 from label_configs.records import Document, Proposal, chosen_labels
 from label_configs.strictyaml import nearest
-from ml_backend import queue
+from ml_backend import proposal_cache
 from ml_backend.classify_batch import Batch, Standing
 from ml_backend.classify_queue import ClassifyQueue, State
 from ml_backend.classifying import ClassifySpec, resolve
-from ml_backend.experiment import load_project, registered
+from ml_backend.experiment import Priority, Project, is_registered, load_project
 from ml_backend.heartbeat import live_workers
 from ml_backend.settings import Settings
 
@@ -71,12 +71,14 @@ def classify() -> Response:
     """Proposals for the documents in the body; what was proposed before is not computed again."""
     settings, redis, line = _parts()
     body = _body()
-    spec = _spec(settings, body)
+    project = _project(settings, body)
+    spec = _spec(settings, body, project)
     documents = [Document(d.id, d.text) for d in body.documents]
-    kept = queue.get_proposals(redis, spec.codebook.fingerprint, documents, spec.names)
+    kept = proposal_cache.get_proposals(redis, spec.codebook.fingerprint, documents, spec.names)
     if all(len(row) == len(spec.sources) for row in kept):
         return jsonify(_results(spec, [[row[name] for name, _ in spec.names] for row in kept]))
-    batch = Batch.send(line, spec, documents, chunk=settings.chunk_documents, at_front=body.wait > 0)
+    priority = project.experiment.priority if project else Priority.NORMAL
+    batch = Batch.send(line, spec, documents, chunk=settings.chunk_documents, at_front=body.wait > 0, priority=priority)
     standing = _waited(batch, body.wait)
     if standing.state not in (State.DONE, State.FAILED):
         answer = jsonify(_status(batch, standing))
@@ -215,12 +217,15 @@ def _sentence(problem: ErrorDetails) -> str:
     return f"{place[:80]}: {'is missing' if 'missing' in problem['type'] else problem['msg']}"
 
 
-def _spec(settings: Settings, body: _ClassifyBody) -> ClassifySpec:
-    project = None
-    if body.project is not None:
-        if body.project not in registered(settings.home):
-            raise NotFound(f"project {body.project}: not known to Winnow; run `winnow init --project {body.project}`")
-        project = load_project(settings.home, body.project)
+def _project(settings: Settings, body: _ClassifyBody) -> Project | None:
+    if body.project is None:
+        return None
+    if not is_registered(settings.home, body.project):
+        raise NotFound(f"project {body.project}: not known to Winnow; run `winnow init --project {body.project}`")
+    return load_project(settings.home, body.project)
+
+
+def _spec(settings: Settings, body: _ClassifyBody, project: Project | None) -> ClassifySpec:
     try:
         return resolve(settings.home, codebook=_codebook(body.codebook), project=project, names=body.sources)
     except (ConfigError, AdapterError) as error:

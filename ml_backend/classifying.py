@@ -18,12 +18,12 @@ from label_configs.codebook import Codebook, codebook_data, read_codebook
 from label_configs.errors import ConfigError
 from label_configs.records import Document, Proposal
 from label_configs.strictyaml import nearest
-from ml_backend import adapters, queue
+from ml_backend import adapters, proposal_cache
 from ml_backend.experiment import Experiment, Project
 from ml_backend.source_config import ADAPTER_SOURCE, SourceConfig, SourceKind
 from ml_backend.sources.base import Source
 from ml_backend.sources.together import propose_together
-from ml_backend.versions import ActiveSource, active_sources, adapter_source, learns, source_version
+from ml_backend.versions import ActiveSource, active_sources, adapter_source, current_source, learns, source_version
 
 log = logging.getLogger(__name__)
 
@@ -141,9 +141,9 @@ class _Choice:
     def _current(self) -> ActiveSource | None:
         """The project's current adapter as a source."""
         current = adapters.current(self.project.folder) if self.project else None
-        if current is None:
+        if self.project is None or current is None:
             return None
-        return self._adapter(SourceConfig(ADAPTER_SOURCE, SourceKind.ADAPTER, adapter=current))
+        return current_source(self.project, adapters.store_of(self.home).described(current))
 
     def _adapter(self, config: SourceConfig) -> ActiveSource:
         """Raises AdapterError when it is not in the store, or was trained for another codebook."""
@@ -217,7 +217,7 @@ def propose_missing(
 ) -> list[list[Proposal]]:
     """``propose_all``, without computing again what Redis has kept; ``keep`` has it keep what is made now."""
     fingerprint = spec.codebook.fingerprint
-    rows = queue.get_proposals(redis, fingerprint, documents, spec.names)
+    rows = proposal_cache.get_proposals(redis, fingerprint, documents, spec.names)
     lacking: dict[tuple[ActiveSource, ...], list[int]] = {}
     for i, row in enumerate(rows):
         if sources := tuple(s for s in spec.sources if s.config.name not in row):
@@ -226,7 +226,7 @@ def propose_missing(
         made = propose_all(pool, ClassifySpec(spec.codebook, sources), [documents[i] for i in places])
         pairs = [(i, proposal) for i, of_document in zip(places, made, strict=True) for proposal in of_document]
         if keep:
-            queue.put_proposals(redis, fingerprint, ((documents[i], proposal) for i, proposal in pairs))
+            proposal_cache.put_proposals(redis, fingerprint, ((documents[i], proposal) for i, proposal in pairs))
         for i, proposal in pairs:
             rows[i][proposal.source] = proposal
     return [[row[name] for name, _ in spec.names] for row in rows]

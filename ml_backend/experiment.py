@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ from label_configs.forms import SLOTS, ReviewForm, check_form, default_form
 from label_configs.records import Arm
 from label_configs.strictyaml import YamlFile, build, load_yaml
 from label_configs.team_form import TeamForm, dump_team_form, load_team_form
-from ml_backend.source_config import Problem, SourceConfig, SourceKind, source_problems
+from ml_backend.source_config import ADAPTER_SOURCE, Problem, SourceConfig, SourceKind, source_problems
 
 TEAM_FORM = "team_form.yaml"
+REGISTERED = ("winnow.yaml", "codebook.yaml", TEAM_FORM)  # the files that say what a project is
 GATE_METRICS = ("macro_f1", "micro_f1", "accuracy", "balanced_accuracy", "jaccard")
 
 
@@ -230,9 +232,14 @@ def _source_problems(sources: Sequence[SourceConfig]) -> Iterator[Problem]:
     if not sources:
         yield ("sources",), "none; name at least one"
     first: dict[str, int] = {}
+    servers = [i for i, s in enumerate(sources) if s.api and s.api.serves_adapters]
+    for i in servers[1:]:
+        yield ("sources", i, "api", "serves_adapters"), f"so does {sources[servers[0]].name}; let one server do it"
     for i, s in enumerate(sources):
         if first.setdefault(s.name, i) != i:
             yield ("sources", i, "name"), f"two are named {s.name!r}; rename one"
+        if s.name == ADAPTER_SOURCE:
+            yield ("sources", i, "name"), f"{ADAPTER_SOURCE!r} is kept for what training makes; choose another"
         for at, what in source_problems(s):
             yield ("sources", i, *at), what
 
@@ -344,12 +351,34 @@ def register(
 def load_project(home: Path, project_id: int) -> Project:
     """The project as registered; ConfigError where `winnow init` has not been run for it."""
     folder = home / "projects" / str(project_id)
-    path = folder / "winnow.yaml"
-    if not path.exists():
+    if not is_registered(home, project_id):
         raise ConfigError(f"project {project_id}: not known to Winnow; run `winnow init --project {project_id}` first")
-    experiment, codebook = load_experiment(path)
+    return _load(folder, tuple(_stamp(folder / name) for name in REGISTERED))
+
+
+@lru_cache(maxsize=256)
+def _load(folder: Path, stamps: tuple[tuple[int, ...], ...]) -> Project:
+    """Reading takes 20 ms or more, and each call of Label Studio asks for it: ``stamps`` tell when files were replaced.
+
+    They are taken before the files are read, so that what is replaced meanwhile is read again the next time.
+    """
+    del stamps
+    experiment, codebook = load_experiment(folder / "winnow.yaml")
     team = load_team_form(folder / TEAM_FORM) if (folder / TEAM_FORM).exists() else None
-    return Project(project_id, experiment, codebook, folder, team)
+    return Project(int(folder.name), experiment, codebook, folder, team)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    try:
+        found = path.stat()
+    except OSError:  # reading says what is wrong; a form of the team's own need not be there
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def is_registered(home: Path, project_id: int) -> bool:
+    """Whether `winnow init` has been run for the project: one look, however many projects there are."""
+    return (home / "projects" / str(project_id) / "winnow.yaml").exists()
 
 
 def registered(home: Path) -> list[int]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from traceback import format_tb
 
 from redis import Redis
+from rq import get_current_job
 from rq.timeouts import JobTimeoutException
 
-from label_configs.errors import LabelStudioError, QueueError, WinnowError
+from label_configs.errors import QueueError, WinnowError
+from label_configs.records import Document, Proposal
+from label_configs.wire import JsonObject
 from ml_backend import queue
 from ml_backend.adapters import store_of
 from ml_backend.classify_queue import ClassifyQueue
@@ -20,16 +23,17 @@ from ml_backend.devices import device_facts, set_threads
 from ml_backend.exchange import exchange_of
 from ml_backend.experiment import load_project
 from ml_backend.labelstudio import LabelStudioClient
-from ml_backend.prelabel import Scope, documents_of, finish, push
+from ml_backend.lost_jobs import mark_pushed
+from ml_backend.prelabel import documents_of
 from ml_backend.prelabel_progress import TaskProgress, TaskState, move_tasks
 from ml_backend.proposing import Plan
+from ml_backend.pushing import Scope, finish, push, pushing_alone
 from ml_backend.settings import Settings, load_settings
 from ml_backend.sources.pool import SourcePool
 
 log = logging.getLogger(__name__)
 
 DELETED = "it was deleted meanwhile"
-PUSH_SECONDS = 120.0  # for pushing one chunk; candidates take a tenth of a second for each task
 
 
 @dataclass(frozen=True)
@@ -63,49 +67,74 @@ def context() -> Context:
 def prelabel_chunk(project_id: int, task_ids: list[int], scope: str) -> int:
     """Propose for these tasks and push the predictions; the number of tasks done.
 
-    The job is enqueued by its tasks alone and works by the plan in force when it runs: a promotion while it waited
-    counts.
+    The job is enqueued by its tasks alone and works by the plan in force when it pushes: a promotion while it waited
+    or proposed counts.
     """
-    work, client, redis = context(), context().labelstudio, context().redis
-    plan = Plan.of(load_project(work.settings.home, project_id))
-    reviewing = Scope(scope) is Scope.REVIEW
+    redis, scoped = context().redis, Scope(scope)
     try:
-        if reviewing:
+        if scoped is Scope.REVIEW:
             move_tasks(redis, project_id, TaskState.WORKING, task_ids)
-        states = _propose_and_push(plan, task_ids, Scope(scope))
+        states = _propose_and_push(project_id, task_ids, scoped)
     except Exception as error:  # the job's edge: whatever it is, it must be told of every task
-        if reviewing:
-            _tell(redis, project_id, [TaskProgress(i, TaskState.FAILED, _reason(error)) for i in task_ids])
-            with suppress(LabelStudioError):  # the error at hand is the one to report
-                finish(redis, client, plan)
+        with pushing_alone(redis, project_id):
+            told = _tell(project_id, [TaskProgress(i, TaskState.FAILED, _reason(error)) for i in task_ids], scoped)
+            with suppress(WinnowError):  # the error at hand is the one to report
+                if told:
+                    finish(redis, context().labelstudio, _plan(project_id))
         raise
-    if reviewing and _tell(redis, project_id, states):
-        finish(redis, client, plan)
     return sum(one.state is TaskState.DONE for one in states)
 
 
-def _propose_and_push(plan: Plan, task_ids: list[int], scope: Scope) -> list[TaskProgress]:
-    """Propose for the tasks, and push by what they are after that: a coder may have opened or coded one meanwhile."""
-    work, client, project = context(), context().labelstudio, plan.project
-    pairs, _ = documents_of(client.tasks(project.id, task_ids), project.experiment.text)
-    proposals = plan.propose(work.redis, [d for _, d in pairs], work.pool)
-    made = {int(task["id"]): of_task for (task, _), of_task in zip(pairs, proposals, strict=True)}
-    with queue.alone(work.redis, f"push-{project.id}", PUSH_SECONDS):  # what one process pushes, the next one sees
-        if scope is Scope.REVIEW:
-            plan = plan.placing(work.redis, [d for _, d in pairs], proposals)
-        pairs, problems = documents_of(client.tasks(project.id, task_ids), project.experiment.text)
-        known = [(task, document) for task, document in pairs if int(task["id"]) in made]
-        pushed = push(client, plan, known, [made[int(task["id"])] for task, _ in known], scope)
+def _propose_and_push(project_id: int, task_ids: list[int], scope: Scope) -> list[TaskProgress]:
+    """Propose for the tasks, and push by what they are after that: a coder may have opened or coded one meanwhile.
+
+    Where an adapter took over while these were proposed for, they are proposed for anew and only then pushed: nothing
+    pushes a version after a later one was pushed.
+    """
+    work, client, plan = context(), context().labelstudio, _plan(project_id)
+    while True:
+        pairs, _ = documents_of(client.tasks(project_id, task_ids), plan.project.experiment.text)
+        documents = [document for _, document in pairs]
+        made = dict(zip(_ids(pairs), plan.propose(work.redis, documents, work.pool), strict=True))
+        with pushing_alone(work.redis, project_id):
+            now = _plan(project_id)
+            if now.version == plan.version:
+                if scope is Scope.REVIEW:
+                    plan = plan.placing(work.redis, documents, list(made.values()))
+                states = _push(plan, task_ids, made, scope)
+                if _tell(project_id, states, scope):
+                    finish(work.redis, client, plan)
+                return states
+        plan = now
+
+
+def _push(plan: Plan, task_ids: list[int], made: Mapping[int, list[Proposal]], scope: Scope) -> list[TaskProgress]:
+    """Read the tasks once more and push what was ``made`` of them, by task id."""
+    client, project = context().labelstudio, plan.project
+    pairs, problems = documents_of(client.tasks(project.id, task_ids), project.experiment.text)
+    known = [(task, document) for task, document in pairs if int(task["id"]) in made]
+    pushed = push(client, plan, known, [made[task_id] for task_id in _ids(known)], scope)
     told = {one.task_id: one for one in pushed}
     return [told.get(i) or TaskProgress(i, TaskState.FAILED, problems.get(i, DELETED)) for i in task_ids]
 
 
-def _tell(redis: Redis, project_id: int, states: Sequence[TaskProgress]) -> bool:
-    """Move the tasks to their states; whether one of them belongs to the project's prelabelling."""
+def _plan(project_id: int) -> Plan:
+    return Plan.of(load_project(context().settings.home, project_id))
+
+
+def _ids(pairs: Sequence[tuple[JsonObject, Document]]) -> list[int]:
+    return [int(task["id"]) for task, _ in pairs]
+
+
+def _tell(project_id: int, states: Sequence[TaskProgress], scope: Scope) -> bool:
+    """Say that this job pushes no more, and move its tasks; whether one belongs to the project's prelabelling."""
+    mark_pushed(get_current_job())
+    if scope is Scope.SOURCES:
+        return False
     moved = 0
     for state in TaskState:
         reasons = {one.task_id: one.reason for one in states if one.state is state}
-        moved += move_tasks(redis, project_id, state, reasons, reasons)
+        moved += move_tasks(context().redis, project_id, state, reasons, reasons)
     return bool(moved)
 
 
@@ -117,11 +146,9 @@ def _reason(error: Exception) -> str:
 
 def propose_tasks(project_id: int, task_ids: list[int]) -> int:
     """Propose for these tasks without pushing: /predict waits for it. The number of tasks done."""
-    work, client = context(), context().labelstudio
-    project = load_project(work.settings.home, project_id)
-    plan = Plan.of(project)
-    pairs, _ = documents_of(client.tasks(project_id, task_ids), project.experiment.text)
-    plan.propose(work.redis, [d for _, d in pairs], work.pool)
+    work, plan = context(), _plan(project_id)
+    pairs, _ = documents_of(work.labelstudio.tasks(project_id, task_ids), plan.project.experiment.text)
+    plan.propose(work.redis, [document for _, document in pairs], work.pool)
     return len(pairs)
 
 

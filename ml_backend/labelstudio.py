@@ -6,24 +6,14 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 
-import httpx
-from tenacity import (
-    Retrying,
-    retry_if_exception_type,
-    retry_if_result,
-    stop_after_attempt,
-    stop_after_delay,
-    wait_exponential,
-)
-
-from label_configs.errors import LabelStudioError, WireError
+from label_configs.errors import LabelStudioError
 from label_configs.wire import JsonObject
 from ml_backend.labelstudio_projects import ProjectCalls
+from ml_backend.labelstudio_reading import ReadingCalls
 from ml_backend.labelstudio_views import ViewCalls
 
 log = logging.getLogger(__name__)
 
-EXPORT_SECONDS = 1800  # how long a snapshot may take to be made
 PAGE = 100  # tasks
 FIELDS = "id,data,is_labeled,predictions,overlap"
 PREDICTIONS_PER_REQUEST = 500
@@ -33,7 +23,7 @@ IDS_PAGE = 1000  # tasks of which only the data is read
 LEAN = {"additional_query_parameters": {"review": "true"}}
 
 
-class LabelStudioClient(ProjectCalls, ViewCalls):
+class LabelStudioClient(ProjectCalls, ViewCalls, ReadingCalls):
     """What Winnow asks of Label Studio. Every method raises LabelStudioError when it is away or refuses."""
 
     # --- tasks and predictions --------------------------------------------------------------------------------------
@@ -153,54 +143,3 @@ class LabelStudioClient(ProjectCalls, ViewCalls):
         """Replace a draft's result; one that was submitted or deleted meanwhile is left."""
         with self._errors(f"writing draft {draft_id}"):
             self._request("PATCH", f"api/drafts/{draft_id}/", {"result": list(result)})
-
-    def export(self, project_id: int, *, annotated_only: bool = False) -> list[JsonObject]:
-        """All tasks with annotations (skips, drafts, results) and predictions, by a snapshot that is deleted again.
-
-        ``annotated_only``: those with an annotation that is no skip. They may be few among very many.
-        """
-        chosen = {"annotated": "only"} if annotated_only else {}
-        with self._errors(f"exporting project {project_id}"):
-            snapshot = self._sdk.projects.exports.create(
-                project_id,
-                task_filter_options=chosen,
-                annotation_filter_options={"usual": True, "skipped": True, "ground_truth": True},
-                serialization_options={"predictions": {"only_id": False}, "drafts": {"only_id": False}},
-            )
-            try:
-                self._wait_for_export(project_id, snapshot.id)
-                content = self._download(project_id, snapshot.id)
-            finally:
-                self._sdk.projects.exports.delete(project_id, snapshot.id)
-        try:
-            tasks = json.loads(content)
-        except ValueError as error:
-            raise WireError(
-                f"Label Studio at {self.url}: the export of project {project_id} is no JSON ({error})"
-            ) from None
-        if not isinstance(tasks, list):
-            raise WireError(f"Label Studio at {self.url}: the export of project {project_id} is no list of tasks")
-        return tasks
-
-    def _download(self, project_id: int, export_id: int) -> bytes:
-        """The snapshot's bytes. A connection that breaks off is tried again: nothing has been done yet."""
-        download: bytes = Retrying(
-            retry=retry_if_exception_type(httpx.TransportError), stop=stop_after_attempt(3), reraise=True,
-            wait=wait_exponential(0.2, max=2),
-        )(lambda: b"".join(self._sdk.projects.exports.download(project_id, export_id, export_type="JSON")))  # fmt: skip
-        return download
-
-    def _wait_for_export(self, project_id: int, export_id: int) -> None:
-        def status() -> str:
-            return str(self._sdk.projects.exports.get(project_id, export_id).status)
-
-        waiting = Retrying(
-            retry=retry_if_result(lambda s: s in ("created", "in_progress")),
-            stop=stop_after_delay(EXPORT_SECONDS),
-            wait=wait_exponential(0.1, max=5),
-            retry_error_callback=lambda state: state.outcome.result() if state.outcome else "unknown",
-        )
-        if (last := waiting(status)) != "completed":
-            raise LabelStudioError(
-                f"Label Studio at {self.url}: the export of project {project_id} is {last}; try again"
-            )

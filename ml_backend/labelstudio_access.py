@@ -114,6 +114,13 @@ class LabelStudioAccess:
         answer = self._sdk._client_wrapper.httpx_client.request(path, method=method, json=body)
         return None if answer.status_code == 404 else _told(answer)
 
+    def _get(self, path: str) -> Any:
+        """The answer to a request for what must be there."""
+        answer = self._request("GET", path)
+        if answer is None:
+            raise ApiError(status_code=404)
+        return answer
+
     def _post_once(self, path: str, body: Any) -> Any:
         """Post JSON as it is, and never twice, as the SDK would where an answer is lost; the answer.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache, DynamicLayer
 
 from ml_backend.token_tree import TokenTree
 
@@ -86,35 +86,71 @@ def _additive(allowed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]
 
 
-def prefix_cache(backbone: Any, ids: torch.Tensor) -> DynamicCache:
+class _Kept(DynamicLayer):  # type: ignore[misc]  # transformers is not typed for us
+    """One layer's keys and values of a prefix, kept as they are first computed.
+
+    When the layer is computed anew in the backward pass (gradient checkpointing), nothing changes.
+    """
+
+    is_initialized: bool
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keep the first keys and values; return those that were given."""
+        del args, kwargs
+        if not self.is_initialized:
+            self.keys, self.values = key_states, value_states
+            self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
+        return key_states, value_states
+
+
+class _Read(DynamicLayer):  # type: ignore[misc]
+    """One layer's keys and values of a prefix, before those of whoever reads on, and none of theirs."""
+
+    def __init__(self, prefix: DynamicLayer) -> None:
+        super().__init__()
+        self.keys, self.values = prefix.keys, prefix.values
+        self.dtype, self.device, self.is_initialized = prefix.keys.dtype, prefix.keys.device, True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The prefix's and the given ones, which are not kept; gradients flow back to both."""
+        del args, kwargs
+        rows = len(key_states)
+        keys, values = self.keys.expand(rows, -1, -1, -1), self.values.expand(rows, -1, -1, -1)
+        return torch.cat([keys, key_states], -2), torch.cat([values, value_states], -2)
+
+
+def prefix_cache(backbone: Any, ids: torch.Tensor) -> Cache:
     """Keys and values of the prefix ``ids`` [1, tokens], every layer's in full; empty where there is no prefix."""
-    cache = DynamicCache()
+    cache = Cache(layer_class_to_replicate=_Kept)
     if ids.shape[1]:
         backbone(input_ids=ids, past_key_values=cache, use_cache=True)
     return cache
 
 
-def expand_cache(prefix: DynamicCache, documents: int) -> DynamicCache:
-    """A copy that begins with the given keys and values for each document; gradients flow back to them."""
+def with_documents(backbone: Any, prefix: Cache, layout: Layout) -> Cache:
+    """Keys and values of the prefix and behind it those of a layout's documents, for each of them."""
     cache = DynamicCache()
     for i, layer in enumerate(prefix.layers):
-        cache.update(layer.keys.expand(documents, -1, -1, -1), layer.values.expand(documents, -1, -1, -1), i)
-    return cache
-
-
-def with_documents(backbone: Any, prefix: DynamicCache, layout: Layout) -> DynamicCache:
-    """Keys and values of the prefix and behind it those of a layout's documents, for each of them."""
-    cache = expand_cache(prefix, len(layout.ids))
+        rows = len(layout.ids)
+        cache.update(layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1), i)
     _run(backbone, cache, layout)
     return cache
 
 
-def over_prefix(backbone: Any, prefix: DynamicCache, layout: Layout) -> torch.Tensor:
-    """Last hidden states ``[batch, tokens, size]`` of a layout (on the model's device), the prefix being cached."""
-    return _run(backbone, expand_cache(prefix, len(layout.ids)), layout)
+def over_prefix(backbone: Any, prefix: Cache, layout: Layout) -> torch.Tensor:
+    """Last hidden states ``[batch, tokens, size]`` of a layout (on the model's device), the prefix being cached.
+
+    The cache is read and left as it is; gradients flow back to it.
+    """
+    layers = [_Read(layer) for layer in prefix.layers]
+    return _run(backbone, Cache(layers=layers) if layers else Cache(layer_class_to_replicate=_Kept), layout)
 
 
-def _run(backbone: Any, cache: DynamicCache, layout: Layout) -> torch.Tensor:
+def _run(backbone: Any, cache: Cache, layout: Layout) -> torch.Tensor:
     found = backbone(
         input_ids=layout.ids,
         attention_mask=attention_masks(backbone.config, layout.allowed, layout.positions, backbone.dtype),

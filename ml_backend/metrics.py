@@ -25,11 +25,11 @@ class QueueCollector(Collector):
         """Read the figures of this moment."""
         jobs = GaugeMetricFamily("winnow_jobs", "Jobs in a queue", labels=["queue", "state"])
         with queue.redis_errors():
-            for name in (queue.PROPOSE, queue.TRAIN):
-                line = queue.queue(self._redis, name)
-                jobs.add_metric([name, "queued"], line.count)
-                jobs.add_metric([name, "started"], line.started_job_registry.count)
-                jobs.add_metric([name, "failed"], line.failed_job_registry.count)
+            for kind in (queue.PROPOSE, queue.TRAIN):
+                for line in queue.queues(self._redis, kind):
+                    jobs.add_metric([line.name, "queued"], line.count)
+                    jobs.add_metric([line.name, "started"], line.started_job_registry.count)
+                    jobs.add_metric([line.name, "failed"], line.failed_job_registry.count)
         yield jobs
         tasks = GaugeMetricFamily("winnow_prelabel_tasks", "Tasks of the last push", labels=["project", "state"])
         for project in self._projects:

@@ -61,11 +61,15 @@ class Evidence:
 class MixingWeights:
     """What coders decided on each source, version and code, and the weights that come of it; see the module.
 
-    ``documents`` are the ids of those that the decisions are on, sorted.
+    ``documents`` are the ids of those that the decisions are on, sorted. ``firsts`` counts by source the documents that
+    coders judged it on since the round ``since``, and those of them for which they kept what it put first: by these
+    ``ml_backend.leading`` says who leads, the weights do not depend on them.
     """
 
     evidence: Mapping[Cell, Evidence] = field(default_factory=dict)
     documents: tuple[str, ...] = ()
+    firsts: Mapping[str, Evidence] = field(default_factory=dict)
+    since: str = ""
 
     def weight(self, source: str, version: str, code: str) -> float:
         """w_sc, in (0, 1)."""

@@ -12,7 +12,7 @@ from typing import Any
 from label_studio_ml.model import LabelStudioMLBase
 
 from label_configs.errors import ConfigError
-from ml_backend import queue
+from ml_backend import changed_projects, queue
 from ml_backend.events import Change, parse_event, parse_project_id
 from ml_backend.experiment import Project, load_project
 from ml_backend.predicting import predict
@@ -46,7 +46,7 @@ class WinnowModel(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-ml s
             tasks,
             chunk=settings.chunk_documents,
             deadline=settings.predict_deadline_seconds,
-        )
+        ).results
 
     def fit(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Note that the project changed: ``fit(event, data)`` in 2.x, ``fit((), event=..., data=...)`` in 1.0.9."""
@@ -55,7 +55,7 @@ class WinnowModel(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-ml s
         if isinstance(event, str) and isinstance(data, Mapping):
             seen = parse_event({**data, "action": event})
             if seen.change in (Change.ANNOTATIONS, Change.TRAIN):
-                queue.mark_changed(queue.connect(load_settings()), seen.project_id)
+                changed_projects.mark_changed(queue.connect(load_settings()), seen.project_id)
         return {}
 
     @staticmethod

@@ -9,7 +9,7 @@ from typing import cast
 
 from redis import Redis
 
-from ml_backend.queue import PROPOSAL_TTL, redis_errors
+from ml_backend.queue import KEPT_SECONDS, redis_errors
 
 KEPT = 1000  # documents that a map is made of
 
@@ -80,7 +80,7 @@ def learned_places(
         for key, new in zip(keys, (scores, draws), strict=True):
             if new and room > 0:
                 pipe.zadd(key, {str(task_id): value for task_id, value in new.items()}, nx=True)
-                pipe.expire(key, PROPOSAL_TTL)
+                pipe.expire(key, KEPT_SECONDS)
         for key in keys:
             pipe.zrange(key, 0, -1, withscores=True)
         found = cast(list[list[tuple[bytes, float]]], pipe.execute()[-2:])

@@ -13,7 +13,7 @@ from typing import cast
 
 from redis import Redis
 
-from ml_backend.queue import PROPOSAL_TTL, redis_errors
+from ml_backend.queue import KEPT_SECONDS, redis_errors
 
 REASON_LENGTH = 300  # characters
 SET_BATCH = 10_000  # members in one command
@@ -72,10 +72,10 @@ def start_prelabel(redis: Redis, project_id: int, version: str, task_ids: Collec
     with redis_errors(), redis.pipeline() as pipe:
         pipe.delete(key, REASONS_KEY.format(project=project_id), *(_key(project_id, state) for state in TaskState))
         pipe.hset(key, mapping={"version": version})
-        pipe.expire(key, PROPOSAL_TTL)
+        pipe.expire(key, KEPT_SECONDS)
         for start in range(0, len(ids), SET_BATCH):
             pipe.sadd(queued, *ids[start : start + SET_BATCH])
-        pipe.expire(queued, PROPOSAL_TTL)
+        pipe.expire(queued, KEPT_SECONDS)
         pipe.execute()
 
 
@@ -96,7 +96,7 @@ def move_tasks(
             else:
                 pipe.hdel(told, str(task_id))
         for key in (_key(project_id, state), told):
-            pipe.expire(key, PROPOSAL_TTL)
+            pipe.expire(key, KEPT_SECONDS)
         pipe.smismember(_key(project_id, state), [str(task_id) for task_id in task_ids])
         return sum(pipe.execute()[-1])
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from redis import Redis
 
 from label_configs.records import Arm, CandidateSet, Document, Proposal
-from ml_backend import adapters, ordering, queue
+from ml_backend import adapters, ordering, proposal_cache
 from ml_backend.arms import arm_of
 from ml_backend.candidates import candidate_set
 from ml_backend.classifying import ClassifySpec, Pool, propose_missing
 from ml_backend.experiment import Order, Project
+from ml_backend.leading import leader
 from ml_backend.mixing import EQUAL, MixingWeights
 from ml_backend.places import UNIFORM, Places, learned_places
 from ml_backend.versions import ActiveSource, active_sources, review_version
@@ -23,13 +24,15 @@ from ml_backend.weights_file import weights_in_force
 class Plan:
     """What proposes in a project now, and the name of the review prediction that comes of it.
 
-    ``places`` says where the documents with a random place stand among the others.
+    ``leader`` is the source whose codes come first, empty where there is none (``ml_backend.leading``); ``places`` says
+    where the documents with a random place stand among the others.
     """
 
     project: Project
     sources: tuple[ActiveSource, ...]
     version: str
     weights: MixingWeights = EQUAL
+    leader: str = ""
     places: Places = UNIFORM
 
     @classmethod
@@ -37,13 +40,15 @@ class Plan:
         """The plan in force: it changes when an adapter is promoted or rolled back, or the experiment is edited.
 
         It also changes when the verified examples that sources learn from have outgrown those they learned from before,
-        and when coders' decisions have outgrown those that the sources' weights were learned from.
+        when coders' decisions have outgrown those that the sources' weights were learned from, and when another source
+        leads.
         """
         current = adapters.current(project.folder)
         adapter = adapters.store_of(project.home).described(current) if current else None
         sources = active_sources(project, adapter, pushed=True)
         found = weights_in_force(project.folder)
-        return cls(project, sources, review_version(project, sources, found.digest), found.weights)
+        first = leader(project.folder, project.codebook, sources, found.weights)
+        return cls(project, sources, review_version(project, sources, found.digest, first), found.weights, first)
 
     @property
     def names(self) -> list[tuple[str, str]]:
@@ -57,7 +62,13 @@ class Plan:
         if arm is not Arm.REVIEW:
             return CandidateSet(document.id, self.version, (), arm)
         return candidate_set(
-            document.id, proposals, experiment.candidates, self.version, self.project.codebook, self.weights
+            document.id,
+            proposals,
+            experiment.candidates,
+            self.version,
+            self.project.codebook,
+            self.weights,
+            self.leader,
         )
 
     def score(self, document: Document, proposals: Sequence[Proposal]) -> float:
@@ -91,7 +102,7 @@ class Plan:
 
     def ready(self, redis: Redis, documents: Sequence[Document]) -> list[list[Proposal] | None]:
         """For each document the proposals of all sources in their order, None where one is still missing."""
-        kept = queue.get_proposals(redis, self.project.codebook.fingerprint, documents, self.names)
+        kept = proposal_cache.get_proposals(redis, self.project.codebook.fingerprint, documents, self.names)
         names = [name for name, _ in self.names]
         return [[row[n] for n in names] if len(row) == len(names) else None for row in kept]
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import DynamicCache
+from transformers import Cache
 
 from label_configs.errors import ModelError
 from ml_backend.layout import Layout, over_prefix, prefix_cache, to_device, with_documents
@@ -82,7 +82,7 @@ class CausalScorer:
         start = len(self._common)
         self._trees = trees_of([[path[start:] for path in paths] for paths in questions], tree_nodes)
         self._nodes, self._tokens, self._columns = _reads(self.prompts)
-        self._prefix: DynamicCache | None = None
+        self._prefix: Cache | None = None
 
     def score(self, texts: Sequence[str], on_batch: Callable[[int], None] | None = None) -> list[Scored]:
         """Score ``texts`` with the first prompt; results are in their order."""
@@ -190,7 +190,7 @@ class CausalScorer:
             self._prefix = prefix_cache(model.base_model, ids)
         return logits_of(model, self._hidden(documents, self._prefix, len(prefix)), self._tokens).cpu()
 
-    def _hidden(self, documents: Sequence[Sequence[int]], prefix: DynamicCache, length: int) -> torch.Tensor:
+    def _hidden(self, documents: Sequence[Sequence[int]], prefix: Cache, length: int) -> torch.Tensor:
         """Last hidden states ``[documents, reads, size]``: in one pass, or tree by tree over the documents' cache."""
         backbone, device = self.model.base_model, self.model.device
         if len(self._trees) == 1:

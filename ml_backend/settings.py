@@ -25,14 +25,29 @@ GENERATED = ("password", "webhook_token")
 SOCKET_PATH_LIMIT = 100  # bytes; the kernel's limit for a unix socket's path is 108, the end marker included
 
 
-class Settings(BaseSettings):
-    """Deployment settings; every field is ``WINNOW_<NAME>`` in the environment. Refuses nonsense when it is built."""
+class Places(BaseSettings):
+    """Where an installation keeps its files: the part of the settings that whoever knows its folder can read."""
 
     model_config = SettingsConfigDict(env_prefix="WINNOW_", env_ignore_empty=True, extra="ignore")
 
     home: Path = Field(
         default=Path(".winnow"), description="Folder for projects, adapters, logs and the embedded Redis"
     )
+    adapter_store: str | None = Field(
+        default=None,
+        description="Where adapters lie: a folder or an fsspec URL, such as `s3://bucket/adapters`, that all hosts "
+        "reach; without it, `adapters` in the home folder",
+    )
+
+    @property
+    def adapter_store_url(self) -> str:
+        """Folder or URL of the adapter store."""
+        return _folder_or_url(self.adapter_store, self.home / "adapters")
+
+
+class Settings(Places):
+    """Deployment settings; every field is ``WINNOW_<NAME>`` in the environment. Refuses nonsense when it is built."""
+
     label_studio_url: str = Field(default="http://127.0.0.1:8080", description="Address of Label Studio")
     label_studio_token: SecretStr | None = Field(
         default=None, description="Personal access token of the account Winnow acts as"
@@ -73,6 +88,11 @@ class Settings(BaseSettings):
     chunk_documents: int = Field(default=16, ge=1, description="Documents in one job of a propose worker")
     threads: int | None = Field(
         default=None, ge=1, description="CPU threads of a model; without it, as many as there are cores"
+    )
+    checkpoint_seconds: float = Field(
+        default=60,
+        gt=0,
+        description="Seconds of training that a crash costs at most, or a 20th of all where that is more",
     )
     api_keys: Annotated[dict[str, SecretStr], NoDecode] = Field(
         default={}, description='Keys of chat APIs by the names that `api.key` gives them: `{"openai": "sk-..."}`'
@@ -128,9 +148,7 @@ class Settings(BaseSettings):
     @property
     def exchange_url(self) -> str:
         """Folder or URL where documents and results lie between processes."""
-        if self.exchange is None:
-            return str(self.home.resolve() / "exchange")
-        return self.exchange if "://" in self.exchange else str(Path(self.exchange).expanduser().resolve())
+        return _folder_or_url(self.exchange, self.home / "exchange")
 
     @property
     def socket_path(self) -> Path:
@@ -144,6 +162,13 @@ class Settings(BaseSettings):
     def effective_redis_url(self) -> str:
         """The Redis to talk to. Holds a password where the team's URL has one: not for logs."""
         return self.redis_url.get_secret_value() if self.redis_url else f"unix://{quote(str(self.socket_path))}"
+
+
+def _folder_or_url(named: str | None, otherwise: Path) -> str:
+    """A URL as it is, a folder with its absolute path."""
+    if named is not None and "://" in named:
+        return named
+    return str(Path(named).expanduser().resolve() if named else otherwise.resolve())
 
 
 def load_settings() -> Settings:

@@ -8,22 +8,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from label_configs.errors import TrainingError, WinnowError
 from label_configs.records import VerifiedExample
 from ml_backend.atomic import write_atomically
+from ml_backend.example_file import read_examples_file, write_parquet
 
-_FIELD_TYPES: dict[str, type | tuple[type, ...]] = {
-    "document_id": str,
-    "text": str,
-    "labels": list,
-    "coders": list,
-    "holdout": bool,
-    "task_id": (int, type(None)),
-}
-_LATER_FIELD_TYPES: dict[str, type | tuple[type, ...]] = {"rejected": list, "weight": (int, float), "silver": bool}
 _LATEST, _PUSHED = "latest.json", "pushed.json"
+_KINDS = (".parquet", ".jsonl")  # of snapshots: older installations have JSON lines
 _KEPT = 8  # files, beside those that the records name: a worker may be about to read the one before
 
 # Below either nothing is gained: on Reuters R8 a probe is right as often as the similarity to definitions, which learns
@@ -33,16 +25,17 @@ ENOUGH_EXAMPLES = 20
 ENOUGH_LABELS = 2
 
 
-def publish_snapshot(project_folder: Path, examples: Iterable[VerifiedExample]) -> Path:
+def publish_snapshot(project_folder: Path, examples: Iterable[VerifiedExample], *, codebook: str = "") -> Path:
     """Keep the training side of ``examples`` for the project's sources, named by its digest; the file.
 
-    The holdout never enters: what sources show or fit must not hold what they are judged on.
+    ``codebook`` is the fingerprint of the codebook whose labels they have. The holdout never enters: what sources show
+    or fit must not hold what they are judged on.
     """
     training = [example for example in examples if not example.holdout]
     folder = project_folder / "snapshots"
-    path = folder / f"{examples_digest(training)}.jsonl"
+    path = folder / f"{examples_digest(training)}.parquet"
     if not path.exists():
-        write_examples(path, training)
+        write_examples(path, training, codebook=codebook)
     labels = {label for example in training for label in example.labels}
     _write_record(folder / _LATEST, _Record(path.name, len(training), len(labels)))
     _drop_old(folder)
@@ -132,7 +125,7 @@ def _write_record(path: Path, record: _Record) -> None:
 def _drop_old(folder: Path) -> None:
     """Delete the snapshots that nothing names any more but the newest few."""
     named = {record.snapshot for name in (_LATEST, _PUSHED) if (record := _record(folder / name)) is not None}
-    others = [path for path in folder.glob("*.jsonl") if path.name not in named]
+    others = [path for kind in _KINDS for path in folder.glob(f"*{kind}") if path.name not in named]
     for path in sorted(others, key=lambda p: p.stat().st_mtime_ns)[:-_KEPT]:
         path.unlink(missing_ok=True)
 
@@ -145,34 +138,18 @@ def examples_digest(examples: Iterable[VerifiedExample]) -> str:
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
 
-def write_examples(path: Path, examples: Iterable[VerifiedExample]) -> None:
-    """Write a snapshot, one JSON object per line, atomically. Raises TrainingError when it cannot be written."""
-    lines = [json.dumps(asdict(example), ensure_ascii=False) for example in examples]
-    write_atomically(path, "".join(f"{line}\n" for line in lines))
+def write_examples(path: Path, examples: Iterable[VerifiedExample], *, codebook: str = "") -> None:
+    """Write a snapshot as Parquet, atomically, with its digest and the codebook's fingerprint as metadata.
+
+    Raises EnvironmentFault when it cannot be written.
+    """
+    examples = list(examples)
+    write_parquet(path, examples, digest=examples_digest(examples), codebook=codebook)
 
 
 def read_examples(path: Path) -> list[VerifiedExample]:
-    """What ``write_examples`` wrote. Raises TrainingError naming file and line."""
-    try:
-        # Not splitlines(): texts may hold U+2028 and its like, which JSON leaves as they are.
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except OSError as error:
-        raise TrainingError(f"{path}: cannot be read ({error.strerror}); start the round again") from error
-    except UnicodeDecodeError as error:
-        raise TrainingError(f"{path}: not UTF-8 at byte {error.start}; start the round again") from error
-    return [_example(f"{path}:{number}", line) for number, line in enumerate(lines, start=1) if line or number > 1]
+    """What ``write_examples`` wrote, in its order, or the JSON lines of an older installation.
 
-
-def _example(where: str, line: str) -> VerifiedExample:
-    try:
-        data: dict[str, Any] = json.loads(line)
-    except ValueError as error:
-        raise TrainingError(f"{where}: not JSON ({error}); start the round again") from error
-    if not isinstance(data, dict) or set(data) - set(_LATER_FIELD_TYPES) != set(_FIELD_TYPES):
-        raise TrainingError(f"{where}: must be an object with {', '.join(_FIELD_TYPES)}; start the round again")
-    for name, expected in (_FIELD_TYPES | _LATER_FIELD_TYPES).items():
-        if name in data and not isinstance(data[name], expected):
-            raise TrainingError(f"{where}: {name} is {data[name]!r:.40}, of a wrong type; start the round again")
-    return VerifiedExample(
-        **data | {name: tuple(data[name]) for name in ("labels", "coders", "rejected") if name in data}
-    )
+    Raises TrainingError naming file and line where it is missing or damaged, or was changed since.
+    """
+    return read_examples_file(path)

@@ -83,7 +83,8 @@ class ChatApi:
     ``key`` names an entry of ``WINNOW_API_KEYS``. Documents are sent to a host that is not this machine only with
     ``allow_remote``. ``concurrency`` is the number of requests under way at once, ``timeout_seconds`` one request's
     limit, ``retries`` how often one is repeated. ``system_turn`` False puts the instruction before the document in the
-    user's turn, for models whose chat template knows no other (Gemma, early Mistral).
+    user's turn, for models whose chat template knows no other (Gemma, early Mistral). With ``serves_adapters`` the
+    server, a vLLM with LoRA, takes the project's adapters in as they are promoted, and they are asked there.
     """
 
     base_url: str
@@ -92,6 +93,7 @@ class ChatApi:
     structure: Structure = Structure.CHOICE
     logprobs: bool = True
     system_turn: bool = True
+    serves_adapters: bool = False
     concurrency: int = 8
     retries: int = 5
     timeout_seconds: float = 60.0
@@ -137,8 +139,6 @@ def source_problems(config: SourceConfig) -> Iterator[Problem]:
     """What cannot be in one source, each with its place below the source and its remedy."""
     if not (config.name.strip() and config.name.isprintable()):
         yield ("name",), f"{config.name!r} is no name; use letters, digits and hyphens"
-    if config.name == ADAPTER_SOURCE:
-        yield ("name",), f"{ADAPTER_SOURCE!r} is kept for what training makes; choose another"
     if config.kind is SourceKind.ADAPTER:
         if config.adapter is None:
             yield ("adapter",), f"{config.name} names none; add `adapter:` with an id of `winnow adapters list`"

@@ -9,7 +9,8 @@ from pathlib import Path, PurePath
 
 from label_configs.codebook import Codebook
 from label_configs.errors import AdapterError
-from ml_backend.adapters import Adapter, store_of
+from ml_backend.adapter_files import Adapter
+from ml_backend.adapters import store_of
 from ml_backend.experiment import Order, Project
 from ml_backend.snapshot import latest_snapshot, pushed_snapshot
 from ml_backend.source_config import ADAPTER_SOURCE, Calibration, SourceConfig, SourceKind, Weights
@@ -48,8 +49,20 @@ def active_sources(project: Project, adapter: Adapter | None, *, pushed: bool = 
         elif (snapshot := snapshot_of(project.folder)) is not None:
             found.append(ActiveSource(config, source_version(config, None, snapshot.stem), snapshot=snapshot))
     if adapter is not None:
-        found.append(adapter_source(adapter, project.codebook, SourceConfig(ADAPTER_SOURCE, SourceKind.ADAPTER)))
+        found.append(current_source(project, adapter))
     return tuple(found)
+
+
+def current_source(project: Project, adapter: Adapter) -> ActiveSource:
+    """The project's current adapter as a source: asked in the workers, or of the server that ``serves_adapters``.
+
+    Raises AdapterError when it was trained for another codebook.
+    """
+    config = SourceConfig(ADAPTER_SOURCE, SourceKind.ADAPTER)
+    for host in project.experiment.sources:
+        if host.api is not None and host.api.serves_adapters:
+            config = SourceConfig(ADAPTER_SOURCE, SourceKind.CHAT_API, api=host.api, price=host.price)
+    return adapter_source(adapter, project.codebook, config)
 
 
 def adapter_source(adapter: Adapter, codebook: Codebook, config: SourceConfig) -> ActiveSource:
@@ -60,19 +73,33 @@ def adapter_source(adapter: Adapter, codebook: Codebook, config: SourceConfig) -
     manifest = adapter.manifest
     if lacking := {"base", "prompt", "max_document_tokens", "codebook"} - manifest.keys():
         raise AdapterError(f"adapter {adapter.id}: its manifest lacks {', '.join(sorted(lacking))}; roll it back")
-    if manifest["codebook"] != codebook.fingerprint:
-        raise AdapterError(
-            f"adapter {adapter.id}: was trained for another codebook than {codebook.name} as it is now; roll it back "
-            "with `winnow adapters rollback`, or restore the codebook"
-        )
+    check_codebook(adapter, codebook)
     config = replace(
         config,
         model=manifest["base"],
-        prompt=manifest["prompt"],
+        prompt=prompt_of(adapter),
         max_document_tokens=manifest["max_document_tokens"],
         temperature=manifest.get("temperature") or config.temperature,
     )
     return ActiveSource(config, source_version(config, adapter.id), adapter.id)
+
+
+def check_codebook(adapter: Adapter, codebook: Codebook) -> None:
+    """Raise AdapterError where an adapter was trained for another codebook."""
+    if adapter.manifest.get("codebook") != codebook.fingerprint:
+        raise AdapterError(
+            f"adapter {adapter.id}: was trained for another codebook than {codebook.name} as it is now; roll it back "
+            "with `winnow adapters rollback`, or restore the codebook"
+        )
+
+
+def prompt_of(adapter: Adapter) -> str:
+    """The prompt that an adapter was trained with: a shipped one's name, of a team's own file the copy kept beside it.
+
+    So the adapter is asked as it was trained though the team goes on editing its file.
+    """
+    kept = adapter.manifest.get("prompt_file")
+    return str(adapter.folder / kept) if kept else str(adapter.manifest["prompt"])
 
 
 def learns(config: SourceConfig) -> bool:
@@ -112,10 +139,11 @@ def _model_version(config: SourceConfig) -> str:
     return f"{path.name}-{hashlib.sha256(config.model.encode()).hexdigest()[:6]}"
 
 
-def review_version(project: Project, sources: tuple[ActiveSource, ...], weights: str = "") -> str:
+def review_version(project: Project, sources: tuple[ActiveSource, ...], weights: str = "", leader: str = "") -> str:
     """Name of the review prediction: a digest of all that its candidates and its score depend on, documents apart.
 
-    ``weights`` is the digest of the weights that the sources are mixed by, empty where they are equal.
+    ``weights`` is the digest of the weights that the sources are mixed by, empty where they are equal; ``leader`` the
+    source whose codes come first, empty where there is none.
     """
     review, training = project.experiment.review, project.experiment.training
     inputs = {
@@ -125,7 +153,7 @@ def review_version(project: Project, sources: tuple[ActiveSource, ...], weights:
         "sources": [[s.config.name, s.version] for s in sources],
         "arms": [review.blind_share, review.choose_share, review.holdout, training and training.holdout_share],
         "order": [review.order] if review.order is Order.RANDOM else [review.order, review.random_share],
-    } | ({"weights": weights} if weights else {})
+    } | {name: value for name, value in (("weights", weights), ("leader", leader)) if value}
     if project.team:
         inputs["team"] = asdict(project.team)
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()

@@ -10,9 +10,10 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from label_configs.errors import TrainingError, WinnowError
 from ml_backend.atomic import write_atomically
@@ -70,7 +71,11 @@ def _written(folder: Path, weights: MixingWeights) -> str:
         }
         for (source, version, code), found in sorted(weights.evidence.items())
     ]
-    text = json.dumps({"documents": list(weights.documents), "weights": rows}, indent=1, ensure_ascii=False) + "\n"
+    data: dict[str, Any] = {"documents": list(weights.documents), "weights": rows}
+    if weights.since:
+        firsts = {name: asdict(found) for name, found in sorted(weights.firsts.items())}
+        data |= {"since": weights.since, "firsts": firsts}
+    text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
     path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
     if not path.exists():
         write_atomically(path, text)
@@ -87,8 +92,13 @@ def _read(path: Path) -> MixingWeights:
             )
             for row in data["weights"]
         }
-        return MixingWeights(evidence, tuple(str(one) for one in data["documents"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        firsts = {
+            str(name): Evidence(float(found["kept"]), float(found["shown"]))
+            for name, found in data.get("firsts", {}).items()
+        }
+        documents = tuple(str(one) for one in data["documents"])
+        return MixingWeights(evidence, documents, firsts, str(data.get("since", "")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise TrainingError(
             f"{path}: damaged or gone; delete {path.parent / _CURRENT}, the scheduler learns the weights anew"
         ) from None

@@ -18,7 +18,7 @@ from ml_backend.settings import Settings
 def run_propose_worker(settings: Settings, *, burst: bool = False) -> None:
     """Work until told to stop (SIGTERM finishes the chunk in hand); ``burst`` stops when the queue is empty."""
     redis = queue.connect(settings)
-    worker = SimpleWorker([queue.queue(redis, queue.PROPOSE)], connection=redis, serializer=JSONSerializer)
+    worker = SimpleWorker(queue.queues(redis, queue.PROPOSE), connection=redis, serializer=JSONSerializer)
     worker.log_job_description = False
     with queue.redis_errors(), Heartbeat(queue.connect(settings), worker.name):
         worker.work(burst=burst, logging_level=logging.getLevelName(logging.WARNING))

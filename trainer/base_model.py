@@ -11,8 +11,9 @@ from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from label_configs.errors import ModelError, TrainingError, reason
-from ml_backend.causal_model import LOADING_ERRORS, int8, nf4
+from ml_backend.causal_model import LOADING_ERRORS, few_bits
 from ml_backend.devices import DeviceFacts
+from ml_backend.source_config import Weights
 from trainer.recipe import LoraRecipe, Optimizer, Precision, Quantization
 
 DTYPES = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}
@@ -25,18 +26,16 @@ def resolved(recipe: LoraRecipe, facts: DeviceFacts) -> LoraRecipe:
     return replace(recipe, precision=Precision.BF16 if facts.kind == "cuda" and facts.bf16 else Precision.FP32)
 
 
-def weights_dtype(recipe: LoraRecipe, facts: DeviceFacts) -> torch.dtype:
-    """Floating point of the frozen weights: bf16 on a GPU that trains in it, else fp32."""
-    return torch.bfloat16 if recipe.precision is Precision.BF16 and facts.kind == "cuda" else torch.float32
+def weights_dtype(recipe: LoraRecipe) -> torch.dtype:
+    """Floating point of the frozen weights: bf16 where it is trained in, else fp32."""
+    return torch.bfloat16 if recipe.precision is Precision.BF16 else torch.float32
 
 
 def quantization(recipe: LoraRecipe) -> BitsAndBytesConfig | None:
     """How bitsandbytes holds the frozen weights; None for plain weights."""
     if recipe.quantization is Quantization.NONE:
         return None
-    if recipe.quantization is Quantization.INT8:
-        return int8()
-    return nf4(DTYPES.get(recipe.precision, torch.float32))
+    return few_bits(Weights(recipe.quantization.value), DTYPES.get(recipe.precision, torch.float32))
 
 
 def check_possible(recipe: LoraRecipe, facts: DeviceFacts) -> None:
@@ -63,7 +62,10 @@ def load_trainable(base: str, recipe: LoraRecipe, facts: DeviceFacts) -> tuple[A
     try:
         tokenizer = AutoTokenizer.from_pretrained(base)
         model = AutoModelForCausalLM.from_pretrained(
-            base, dtype=weights_dtype(recipe, facts), use_safetensors=True, quantization_config=bits
+            base,
+            dtype=weights_dtype(recipe),
+            use_safetensors=True,
+            quantization_config=bits,
         )
     except LOADING_ERRORS as error:
         raise ModelError(
@@ -73,6 +75,11 @@ def load_trainable(base: str, recipe: LoraRecipe, facts: DeviceFacts) -> tuple[A
         model = model.to(facts.kind)
     else:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+        for module in model.modules():
+            # On some CPUs it packs weights anew when they are first used without a gradient, and its backward pass
+            # then takes them for what they were: gradients would be wrong after a validation.
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = False
     targets = recipe.target_modules
     config = LoraConfig(
         r=recipe.rank,
@@ -85,6 +92,4 @@ def load_trainable(base: str, recipe: LoraRecipe, facts: DeviceFacts) -> tuple[A
         trainable = get_peft_model(model, config)
     except ValueError as error:
         raise TrainingError(f"recipe: target_modules: {reason(error)}; name linear modules of {base}") from None
-    if recipe.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
     return trainable, tokenizer

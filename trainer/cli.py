@@ -15,6 +15,7 @@ from rich.console import Console
 
 from label_configs.errors import EnvironmentFault, WinnowError
 from ml_backend.settings import with_secrets
+from trainer.adapters_command import adapters
 from trainer.bulk.commands import classify, codebook
 from trainer.candidates_command import candidates
 from trainer.import_command import import_
@@ -23,7 +24,6 @@ from trainer.logs import settings_and_log
 from trainer.prelabel_command import prelabel, status
 from trainer.python_version import check_python
 from trainer.review_command import review
-from trainer.serve_adapter_command import adapters_serve
 from trainer.train_command import train
 
 log = logging.getLogger(__name__)
@@ -116,83 +116,7 @@ cli.add_command(prelabel)
 cli.add_command(status)
 cli.add_command(train)
 cli.add_command(review)
-
-
-@cli.group()
-def adapters() -> None:
-    """List, show, promote or roll back adapters.
-
-    \b
-    Example:
-      winnow adapters list --project 3
-    """
-
-
-@adapters.command(name="list")
-@PROJECT
-def adapters_list(project_id: int) -> None:
-    """Adapters trained in a project, oldest first.
-
-    \b
-    Example:
-      winnow adapters list --project 3
-    """
-    from trainer.work import adapter_table
-
-    console.print(adapter_table(settings_and_log(), project_id))
-
-
-@adapters.command(name="show")
-@click.argument("adapter_id")
-def adapters_show(adapter_id: str) -> None:
-    """An adapter's manifest, as JSON; its bytes are checked.
-
-    \b
-    Example:
-      winnow adapters show 3f2a9c41d07be865
-    """
-    from ml_backend.adapters import store_of
-
-    click.echo(json.dumps(dict(store_of(settings_and_log().home).get(adapter_id).manifest), indent=2))
-
-
-@adapters.command(name="promote")
-@click.argument("adapter_id")
-@PROJECT
-def adapters_promote(adapter_id: str, project_id: int) -> None:
-    """Make an adapter the project's current one and propose anew for its open tasks.
-
-    \b
-    Example:
-      winnow adapters promote 3f2a9c41d07be865 --project 3
-    """
-    from ml_backend.adapters import store_of
-    from ml_backend.experiment import load_project
-    from trainer.work import Work
-
-    settings = settings_and_log()
-    load_project(settings.home, project_id)  # what is unknown is said before anything is asked of Label Studio
-    store_of(settings.home).get(adapter_id)
-    Work.open(settings, project_id).promote(adapter_id)
-    console.print(f"Adapter {adapter_id} is the current one of project {project_id}.")
-
-
-@adapters.command(name="rollback")
-@PROJECT
-def adapters_rollback(project_id: int) -> None:
-    """Return to the adapter before the current one and propose anew for the open tasks.
-
-    \b
-    Example:
-      winnow adapters rollback --project 3
-    """
-    from trainer.work import Work
-
-    now = Work.open(settings_and_log(), project_id).roll_back()
-    console.print(f"Project {project_id} is back at {'adapter ' + now if now else 'its base sources'}.")
-
-
-adapters.add_command(adapters_serve)
+cli.add_command(adapters)
 
 
 @cli.command()

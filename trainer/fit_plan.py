@@ -6,14 +6,19 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from ml_backend.experiment import Balance, Negatives
+from trainer.bars import Bar
 from trainer.recipe import LoraRecipe, recipe_with
+
+EXAMPLES_FILE = "examples.parquet"
 
 
 @dataclass(frozen=True)
 class FitPlan:
-    """What a round's process is told: paths, base, recipe.
+    """What a round's process is told: paths, base, recipe, and how ``sequences`` makes its examples into rows.
 
-    ``current`` is the adapter to compare with, None for the base.
+    ``current`` is the adapter to compare with, None for the base; ``bars`` are the project's sources that stand beside.
+    ``checkpoint_seconds`` is how much of its work a process may lose at most, or a 20th of it where that is more.
     """
 
     base: str
@@ -22,6 +27,10 @@ class FitPlan:
     current: str | None
     current_folder: Path | None
     threads: int | None
+    negatives: Negatives = Negatives.ALL
+    balance: Balance = Balance.NONE
+    bars: tuple[Bar, ...] = ()
+    checkpoint_seconds: float = 60.0
 
     @classmethod
     def read(cls, folder: Path) -> FitPlan:
@@ -34,4 +43,8 @@ class FitPlan:
             data["current"],
             Path(data["current_folder"]) if data["current_folder"] else None,
             data["threads"],
+            Negatives(data.get("negatives", Negatives.ALL)),
+            Balance(data.get("balance", Balance.NONE)),
+            tuple(Bar.from_json(bar) for bar in data.get("bars", ())),
+            float(data.get("checkpoint_seconds", 60.0)),
         )

@@ -1,41 +1,59 @@
-"""The job of a train worker: one fine-tuning round, supervised. Loads no torch; training has a process of its own."""
+"""The job of a train worker: one fine-tuning round, supervised. Loads no torch; training has a process of its own.
+
+A round that was cut off, with its worker or by its machine, goes on with *its* examples, which lie in its folder; what
+was verified since waits for the next round.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from redis import Redis
+from rq.timeouts import JobTimeoutException
 
-from label_configs.errors import TrainingError, WinnowError
+from label_configs.errors import LabelStudioError, TrainingError, WinnowError
+from label_configs.records import Proposal
 from ml_backend import adapters, queue
 from ml_backend.experiment import Project, Training, load_project
 from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.proposing import Plan
 from ml_backend.settings import Settings, load_settings
-from trainer.examples import leaks, without_leaks
-from trainer.fine_tuning import FineTuning, fine_tune
+from trainer.alone import alone
+from trainer.bars import bars_of
+from trainer.fine_tuning import FineTuned, fine_tune
+from trainer.finishing import finish_promotions
 from trainer.gate import Verdict
 from trainer.recipe import LoraRecipe, load_recipe, recipe_with
-from trainer.refit import propose_anew, publish
-from trainer.rounds import RoundRecord, RoundState, list_rounds, rounds_folder, save_round
+from trainer.round_examples import RoundExamples
+from trainer.rounds import JUDGED, RoundRecord, RoundState, list_rounds, rounds_folder, save_round, save_seen
+from trainer.standing import keep_standing
+from trainer.supervision import LOG_FILE, Watch
+from trainer.telling import Telling
+from trainer.tuning import FineTuning
 from trainer.verified import read_project
 
 log = logging.getLogger(__name__)
 
+WAIT_SECONDS = 150.0  # for the process of a worker that was killed: it ends after its step and a checkpoint
 
-def run_round(project_id: int) -> str:
-    """Read what is verified, train, judge, promote if better; the round's id. RQ's entry."""
+
+def run_round(project_id: int, resume: bool = False) -> str:
+    """Read what is verified, train, judge, promote if better; the round's id, "" where there was none. RQ's entry.
+
+    With ``resume`` only a round that was cut off is gone on with.
+    """
     settings = load_settings()
     redis = queue.connect(settings)
     client = LabelStudioClient(settings)
     project = load_project(settings.home, project_id)
-    record = perform_round(settings, redis, client, project)
-    if record.state is RoundState.PROMOTED:
-        refresh(settings, redis, client, project)
-    return record.id
+    record = perform_round(settings, redis, client, project, resume=resume)
+    finish_promotions(redis, client, project, chunk=settings.chunk_documents)
+    return record.id if record else ""
 
 
 def recipe_of(training: Training) -> LoraRecipe:
@@ -43,70 +61,180 @@ def recipe_of(training: Training) -> LoraRecipe:
     return recipe_with(load_recipe(training.recipe), training.overrides)
 
 
-def perform_round(settings: Settings, redis: Redis, client: LabelStudioClient, project: Project) -> RoundRecord:
-    """One round from reading to verdict; its record is on disk in every state. A round that ended is not run again."""
+@dataclass(frozen=True)
+class Begun:
+    """A round at its start, or where it was cut off: then ``proposals``, the sources' own, are not read yet."""
+
+    record: RoundRecord
+    tuning: FineTuning
+    proposals: Sequence[Proposal] | None
+
+
+def perform_round(
+    settings: Settings, redis: Redis, client: LabelStudioClient, project: Project, *, resume: bool = False
+) -> RoundRecord | None:
+    """One round from reading to verdict; its record is on disk in every state. A round that ended is not run again.
+
+    None where another process has a round of the project, and with ``resume`` where none was cut off.
+    """
+    training = _training_of(project)
+    rounds = rounds_folder(settings.home, project.id)
+    with alone(rounds, WAIT_SECONDS) as lock:
+        if lock is None:
+            log.info("project %s: another process has its round", project.id)
+            return None
+        records = list_rounds(rounds)
+        cut_off = bool(records) and records[-1].state is RoundState.RUNNING
+        if resume and not cut_off:
+            return None
+        begun = _resumed(rounds, records[-1], training) if cut_off else None
+        if begun is None:
+            Telling(redis, project.id, {}).tell({"stage": "read"})
+            begun = _new(settings, client, project)
+        if begun.record.state is not RoundState.RUNNING:
+            return begun.record
+        return _Carrying(redis, client, project, begun, lock).out()
+
+
+def _training_of(project: Project) -> Training:
     training = project.experiment.training
     if training is None:
         raise TrainingError(f"project {project.id}: winnow.yaml has no `training`; add it and run `winnow init` again")
-    recipe = recipe_of(training)
-    reading = read_project(client, project)
-    dropped = leaks(reading.examples)
+    return training
+
+
+def _resumed(rounds: Path, record: RoundRecord, training: Training) -> Begun | None:
+    """The round that was cut off, with the examples in its folder; None, and the round failed, where they are gone."""
+    try:
+        tuning = FineTuning.read(rounds / record.id, training.gate)
+    except WinnowError as error:
+        save_round(rounds, replace(record, state=RoundState.FAILED, reason=str(error), ended_at=datetime.now(UTC)))
+        return None
+    log.info("project %s: round %s was cut off and goes on", record.project, record.id)
+    record = replace(record, notes=_with(record.notes, "it was cut off and went on from its last checkpoint"))
+    save_round(rounds, record)
+    return Begun(record, tuning, None)
+
+
+def _new(settings: Settings, client: LabelStudioClient, project: Project) -> Begun:
+    """A round of what is verified now; one of the same data that was judged before is found as it ended."""
+    training, reading = _training_of(project), read_project(client, project)
+    found = RoundExamples.of_project(project, reading)
     tuning = FineTuning(
-        training.base, recipe, project.codebook, without_leaks(reading.examples), training.holdout_share,
-        training.gate, adapters.current(project.folder), settings.threads, {"project": project.id},
+        training.base, recipe_of(training), project.codebook, found.examples, training.holdout_share,
+        training.gate, adapters.current(project.folder), settings.threads,
+        {"project": project.id, **found.counts},
+        training.negatives, training.balance, bars_of(project.experiment.sources, settings.home),
+        {"winnow.yaml": project.folder / "winnow.yaml"}, settings.checkpoint_seconds,
     )  # fmt: skip
-    folder = rounds_folder(settings.home, project.id)
-    for known in list_rounds(folder):
-        if known.id == tuning.id and known.state in (RoundState.PROMOTED, RoundState.KEPT):
+    rounds = rounds_folder(settings.home, project.id)
+    save_seen(rounds, tuning.id, (example.document_id for example in reading.examples))
+    for known in list_rounds(rounds):
+        if known.id == tuning.id and known.state in JUDGED:
             log.info("project %s: round %s was run on the same examples before", project.id, tuning.id)
-            return known
+            return Begun(known, tuning, reading.proposals)
     record = RoundRecord(
         tuning.id, project.id, RoundState.RUNNING, len(reading.examples),
-        tuning.training_examples, len(tuning.truth), started_at=datetime.now(UTC),
+        tuning.training_examples, len(tuning.truth), started_at=datetime.now(UTC), notes=tuning.notes,
+        leaks=len(found.report.leaks), silver_examples=found.report.silver,
     )  # fmt: skip
-    save_round(folder, record)
+    tuning.write(rounds / record.id, adapters.store_of(project.home))
+    found.report.save(rounds / record.id)
+    save_round(rounds, record)  # last: a record says that its folder is whole
     log.info("project %s: round %s starts: %s training and %s holdout documents, %s leaks dropped", project.id,
-             tuning.id, record.training_examples, record.holdout_examples, len(dropped))  # fmt: skip
-    try:
-        record = _train_and_judge(redis, project, tuning, record)
-    except WinnowError as error:
-        record = replace(record, state=RoundState.FAILED, reason=str(error))
-        raise
-    finally:
+             tuning.id, record.training_examples, record.holdout_examples, record.leaks)  # fmt: skip
+    return Begun(record, tuning, reading.proposals)
+
+
+class _Carrying:
+    """A round on its way from examples to verdict; ``lock`` is held by its process too."""
+
+    def __init__(self, redis: Redis, client: LabelStudioClient, project: Project, begun: Begun, lock: int) -> None:
+        self._client, self._project, self._begun = client, project, begun
+        self._rounds = rounds_folder(project.home, project.id)
+        self._record = record = begun.record
+        self._folder = self._rounds / record.id
+        since = record.started_at.isoformat() if record.started_at else None
+        self._telling = Telling(
+            redis, project.id, {"round": record.id, "log": str(self._folder / LOG_FILE), "since": since}
+        )
+        limit = _training_of(project).time_limit_hours * 3600
+        self._watch = Watch(self._tell, self._telling.stop_asked, limit, (lock,))
+
+    def out(self) -> RoundRecord:
+        """Train, judge and promote; the record as it ended, which is on disk, also where an error is raised."""
+        before = Plan.of(self._project).version
+        try:
+            record = self._trained_and_judged()
+        except Exception as error:  # the job's edge: whatever it is, the record has to say it
+            self._end(replace(self._record, state=RoundState.FAILED, reason=_reason(error)))
+            raise
+        # The adapter may have been kept while another source leads now.
+        same = Plan.of(self._project).version == before and self._begun.proposals is not None
+        settled = record.state is RoundState.STOPPED or (record.state is RoundState.KEPT and same)
+        return self._end(replace(record, refreshed_at=datetime.now(UTC)) if settled else record)
+
+    def _trained_and_judged(self) -> RoundRecord:
+        tuned = fine_tune(self._begun.tuning, self._folder, adapters.store_of(self._project.home), self._watch)
+        if tuned is None:
+            return self._stopped()
+        keep_standing(self._project, self._begun.tuning, tuned, self._proposals())
+        if tuned.verdict.verdict is Verdict.PROMOTED:
+            adapters.promote(self._project.folder, tuned.adapter)
+        return self._judged(tuned)
+
+    def _judged(self, tuned: FineTuned) -> RoundRecord:
+        verdict, record = tuned.verdict, self._record
+        return replace(
+            record,
+            state=RoundState.PROMOTED if verdict.verdict is Verdict.PROMOTED else RoundState.KEPT,
+            adapter_id=tuned.adapter.id,
+            reason=verdict.reason,
+            notes=_with(record.notes, *tuned.notes),
+            metrics={f"new_{verdict.metric}": verdict.new, f"current_{verdict.metric}": verdict.current,
+                     "probability": verdict.probability, "loss": tuned.loss},
+        )  # fmt: skip
+
+    def _stopped(self) -> RoundRecord:
+        told = self._telling.last
+        where = f" after step {told['step']} of {told['steps']}" if "step" in told else ""
+        reason = f"stopped on request{where}; `winnow train --project {self._project.id}` goes on from there"
+        return replace(self._record, state=RoundState.STOPPED, reason=reason)
+
+    def _tell(self, progress: Mapping[str, Any]) -> None:
+        """Pass it on; a new note is kept in the record at once, since a crash would lose it."""
+        notes = _with(self._record.notes, *progress.get("notes", ()))
+        if notes != self._record.notes:
+            self._record = replace(self._record, notes=notes)
+            save_round(self._rounds, self._record)
+        self._telling.tell(progress)
+
+    def _proposals(self) -> Sequence[Proposal]:
+        """Those read with the examples; of a round that was cut off, those of now, none where Label Studio is away."""
+        if self._begun.proposals is not None:
+            return self._begun.proposals
+        try:
+            return read_project(self._client, self._project).proposals
+        except LabelStudioError as error:
+            log.warning("project %s: sources are not judged beside the adapter: %s", self._project.id, error)
+            return ()
+
+    def _end(self, record: RoundRecord) -> RoundRecord:
         ended = datetime.now(UTC)
-        started = record.started_at or ended
-        state = RoundState.FAILED if record.state is RoundState.RUNNING else record.state
-        record = replace(record, state=state, ended_at=ended, seconds=round((ended - started).total_seconds(), 1))
-        save_round(folder, record)
-        queue.put_round_progress(redis, project.id, {"stage": record.state.value, "round": record.id})
-    log.info("project %s: round %s: %s: %s", project.id, record.id, record.state.value, record.reason)
-    return record
+        seconds = round((ended - (record.started_at or ended)).total_seconds(), 1)
+        record = replace(record, ended_at=ended, seconds=seconds)
+        save_round(self._rounds, record)
+        self._telling.tell_last({**self._telling.last, "stage": record.state.value})
+        level = logging.ERROR if record.state is RoundState.FAILED else logging.INFO
+        log.log(level, "project %s: round %s: %s: %s", record.project, record.id, record.state.value, record.reason)
+        return record
 
 
-def _train_and_judge(redis: Redis, project: Project, tuning: FineTuning, record: RoundRecord) -> RoundRecord:
-    def tell(progress: Mapping[str, Any]) -> None:
-        queue.put_round_progress(redis, project.id, {**progress, "round": record.id})
-
-    folder = rounds_folder(project.home, project.id) / record.id
-    tuned = fine_tune(tuning, folder, adapters.store_of(project.home), tell)
-    verdict = tuned.verdict
-    if verdict.verdict is Verdict.PROMOTED:
-        adapters.promote(project.folder, tuned.adapter)
-    return replace(
-        record,
-        state=RoundState.PROMOTED if verdict.verdict is Verdict.PROMOTED else RoundState.KEPT,
-        adapter_id=tuned.adapter.id,
-        reason=verdict.reason,
-        metrics={f"new_{verdict.metric}": verdict.new, f"current_{verdict.metric}": verdict.current,
-                 "probability": verdict.probability, "loss": tuned.loss},
-    )  # fmt: skip
+def _reason(error: Exception) -> str:
+    if isinstance(error, JobTimeoutException):
+        return "took longer than training.time_limit_hours and an hour more; raise it and train again"
+    return str(error) if isinstance(error, WinnowError) else f"unexpected {type(error).__name__}; see the worker's log"
 
 
-def refresh(settings: Settings, redis: Redis, client: LabelStudioClient, project: Project) -> int:
-    """After a change of the current adapter: propose anew for open tasks, and for the coded holdout to be judged on.
-
-    Returns the number of open tasks.
-    """
-    reading = read_project(client, project)
-    publish(project, reading.examples)
-    return propose_anew(redis, client, project, reading, chunk=settings.chunk_documents)
+def _with(notes: Sequence[str], *more: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*notes, *more)))

@@ -1,4 +1,4 @@
-"""What a prelabelling left alone is taken up later: blind documents once they are coded, and tasks that lay open.
+"""What a prelabelling left is taken up later: blind documents once coded, tasks that lay open, a killed worker's.
 
 A blind document's task has nothing of a source in it until it is coded; then it gets what the sources propose, so that
 they can be compared. A task with a draft keeps the candidates that its coder sees until the draft is gone.
@@ -14,25 +14,29 @@ from label_configs.forms import ReviewForm
 from label_configs.records import Arm
 from ml_backend.experiment import Project
 from ml_backend.labelstudio import LabelStudioClient
-from ml_backend.prelabel import CODED, HAS_DRAFT, Scope, enqueue_tasks, owes_sources, tasks_at_hand
+from ml_backend.lost_jobs import revive
+from ml_backend.prelabel import enqueue_tasks, owes_sources, tasks_at_hand
 from ml_backend.prelabel_progress import TaskState, move_tasks, tasks_in
 from ml_backend.proposing import Plan
+from ml_backend.pushing import CODED, HAS_DRAFT, Scope
+from trainer.verified import Look
 
 log = logging.getLogger(__name__)
 
 
 class Leftovers:
-    """Looks for such tasks; remembers how many were annotated, so that quiet projects cost one request at most."""
+    """Looks for such tasks; remembers what it saw, so that quiet projects cost one request at most."""
 
     def __init__(self, redis: Redis, client: LabelStudioClient, *, chunk: int) -> None:
         self._redis = redis
         self._client = client
         self._chunk = chunk
-        self._annotated: dict[int, int] = {}
+        self._revisions: dict[int, str] = {}
 
-    def look(self, project: Project) -> int:
+    def look(self, project: Project, at: Look | None = None) -> int:
         """Enqueue what can be proposed now; the number of tasks. Raises LabelStudioError, QueueError."""
-        return self._closed(project) + (self._coded_blind(project) if has_blind(project) else 0)
+        revived = revive(self._redis, self._client, project)
+        return revived + self._closed(project) + (self._coded_blind(project, at) if has_blind(project) else 0)
 
     def _closed(self, project: Project) -> int:
         """Tasks that had a draft, which is gone."""
@@ -45,10 +49,10 @@ class Leftovers:
         self._enqueue(project, closed, Scope.REVIEW)
         return len(closed)
 
-    def _coded_blind(self, project: Project) -> int:
+    def _coded_blind(self, project: Project, at: Look | None) -> int:
         """Blind documents that were coded since the last look."""
-        annotated = self._client.annotated_tasks(project.id)
-        if self._annotated.get(project.id) == annotated:
+        revision = (at or Look(self._client, project)).revision
+        if self._revisions.get(project.id) == revision:
             return 0
         versions = [version for _, version in Plan.of(project).names]
         owed = [
@@ -57,7 +61,7 @@ class Leftovers:
             if owes_sources(project, task)
         ]
         self._enqueue(project, owed, Scope.SOURCES)
-        self._annotated[project.id] = annotated
+        self._revisions[project.id] = revision
         return len(owed)
 
     def _enqueue(self, project: Project, task_ids: list[int], scope: Scope) -> None:

@@ -9,6 +9,11 @@ from rich.logging import RichHandler
 
 from ml_backend.settings import Settings, load_settings
 
+QUIET = (
+    "httpx", "httpcore", "httpx2", "httpcore2", "openai", "rq.worker", "werkzeug", "botocore", "aiobotocore", "s3fs",
+    "fsspec", "urllib3",
+)  # fmt: skip
+
 stderr = Console(stderr=True)  # one for log and progress bars: they would write over each other
 
 
@@ -27,7 +32,8 @@ def log_to_stderr(settings: Settings) -> None:
     else:
         form = "%(asctime)s %(levelname)s %(name)s %(message)s"
         logging.basicConfig(level=settings.log_level, format=form, force=True)
-    # One line for each request tells nobody anything, and below that some write out requests, which hold documents.
-    for name in ("httpx", "httpcore", "httpx2", "httpcore2", "openai", "rq.worker", "werkzeug"):
+    # One line for each request tells nobody anything, and below that some write out requests, which hold documents, or
+    # those of S3 the session's token.
+    for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # warns of faster kernels that it could have

@@ -9,10 +9,14 @@ the batch, as it would be with P repeated B times, so the step is exact and cost
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ml_backend.layout import Layout, attention_masks, over_prefix, prefix_cache
 from ml_backend.logits import scaled
@@ -20,29 +24,63 @@ from trainer.collate import IGNORED
 
 
 class PromptLoss(torch.nn.Module, ABC):
-    """Mean cross-entropy over the tokens of the answers of a batch as ``Collator`` makes it.
+    """Weighted mean cross-entropy over the tokens of the answers of a batch as ``Collator`` makes it.
 
-    ``model`` is a PeftModel. A module, so that whatever wraps a model for several devices wraps the whole of it.
+    ``model`` is a PeftModel. A module, so that whatever wraps a model for several devices wraps the whole of it; its
+    state is the adapter's weights alone. With ``recompute`` activations within the layers are computed twice
+    (gradient checkpointing) and only those between them are held.
     """
 
-    def __init__(self, model: Any, prefix_ids: Sequence[int]) -> None:
+    def __init__(self, model: Any, prefix_ids: Sequence[int], *, recompute: bool = False) -> None:
         super().__init__()
         self.model = model
+        self.recompute = recompute
         self.register_buffer("prefix_ids", torch.tensor([prefix_ids], dtype=torch.long), persistent=False)
 
     def forward(
-        self, input_ids: torch.Tensor, positions: torch.Tensor, allowed: torch.Tensor, targets: torch.Tensor
+        self,
+        input_ids: torch.Tensor,
+        positions: torch.Tensor,
+        allowed: torch.Tensor,
+        targets: torch.Tensor,
+        weights: torch.Tensor,
+        total: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
-        """``{"loss": scalar}``. Logits are computed only where a token is learned."""
+        """``{"loss": scalar}``: the tokens' weighted losses over ``total``, the batch's own weight where it is None.
+
+        Logits are computed only where a token is learned.
+        """
         causal = self.model.get_base_model()
         learned = targets != IGNORED
-        hidden = self._hidden(causal, Layout(input_ids, positions, allowed, 0))
+        with _recomputed(causal) if self.recompute and torch.is_grad_enabled() else nullcontext():
+            hidden = self._hidden(causal, Layout(input_ids, positions, allowed, 0))
         logits = scaled(causal.config, causal.get_output_embeddings()(hidden[learned]))
-        return {"loss": torch.nn.functional.cross_entropy(logits.float(), targets[learned])}
+        losses = torch.nn.functional.cross_entropy(logits.float(), targets[learned], reduction="none")
+        return {"loss": (losses * weights[learned]).sum() / (weights.sum() if total is None else total)}
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # which is overloaded
+        """The trained weights: the frozen ones are the base's, and stay as they are."""
+        del args, kwargs
+        return {name: parameter.detach() for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Take the trained weights back. Raises RuntimeError when they are not exactly this module's."""
+        del strict
+        own = self.state_dict()
+        if wrong := sorted(own.keys() ^ state_dict.keys()):
+            raise RuntimeError(f"{len(wrong)} weights have no counterpart, such as {wrong[0]}")
+        found = super().load_state_dict(state_dict, strict=False, assign=assign)
+        found.missing_keys.clear()  # the frozen weights
+        return found
 
     @abstractmethod
     def _hidden(self, causal: Any, layout: Layout) -> torch.Tensor:
         """Last hidden states ``[batch, tokens, size]`` of a layout."""
+
+    @property
+    def prefix_length(self) -> int:
+        """Tokens of the prompt's prefix."""
+        return self._prefix.shape[1]
 
     @property
     def _prefix(self) -> torch.Tensor:
@@ -58,7 +96,7 @@ class SharedPrefixLoss(PromptLoss):
 
 
 class WholePromptLoss(PromptLoss):
-    """The prefix is computed for each document: with gradient checkpointing, which keeps no cache to share."""
+    """The prefix is computed for each document: what ``SharedPrefixLoss`` is measured against."""
 
     def _hidden(self, causal: Any, layout: Layout) -> torch.Tensor:
         rows, prefix = len(layout.ids), self._prefix.shape[1]
@@ -76,3 +114,24 @@ class WholePromptLoss(PromptLoss):
             use_cache=False,
         )
         return torch.as_tensor(found.last_hidden_state[:, prefix:])
+
+
+@contextmanager
+def _recomputed(model: Any) -> Iterator[None]:
+    """Each decoder layer that runs within forgets its activations until the backward pass computes them again.
+
+    transformers' own way to do so takes the cache from the layers, and with it the shared prefix. Here they keep it:
+    computing a layer twice leaves both of ``ml_backend.layout``'s caches as they are.
+    """
+    layers: list[Any] = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
+    own = [vars(layer).get("forward") for layer in layers]
+    for layer in layers:
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+    try:
+        yield
+    finally:
+        for layer, forward in zip(layers, own, strict=True):
+            if forward is None:
+                del layer.forward
+            else:
+                layer.forward = forward

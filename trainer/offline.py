@@ -6,11 +6,9 @@ so that a folder without it is one whose training was stopped.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,18 +18,22 @@ from rich.table import Table
 from rich.text import Text
 
 from label_configs.codebook import Codebook, load_codebook
-from label_configs.errors import AdapterError, ConfigError, EnvironmentFault, TrainingError
+from label_configs.errors import AdapterError, ConfigError, TrainingError
 from label_configs.records import VerifiedExample
 from ml_backend.adapters import store_of
 from ml_backend.atomic import write_atomically
 from ml_backend.calibration import calibration_error
 from ml_backend.settings import Settings
+from trainer.alone import alone
 from trainer.evaluation.metrics import measure
-from trainer.examples import leaks, without_leaks
-from trainer.fine_tuning import FineTuned, FineTuning, OnProgress, fine_tune
+from trainer.example_report import ExampleReport
+from trainer.fine_tuning import FineTuned, fine_tune
 from trainer.gate import LabelSets
 from trainer.model_files import check_model
 from trainer.recipe import load_recipe
+from trainer.round_examples import RoundExamples
+from trainer.supervision import OnProgress, Watch
+from trainer.tuning import FineTuning, forget_training
 from trainer.verified_file import VerifiedFile
 
 RESULT_FILE = "result.json"
@@ -69,11 +71,11 @@ def base_model(settings: Settings, base: str | None) -> str:
 
 @dataclass(frozen=True)
 class PreparedTraining:
-    """What the files and options say, read and found fit; ``leaks`` counts the training documents dropped for them."""
+    """What the files and options say, read and found fit; ``examples`` reports what there is to learn from."""
 
     settings: Settings
     tuning: FineTuning
-    leaks: int
+    examples: ExampleReport
 
     @property
     def folder(self) -> Path:
@@ -92,15 +94,23 @@ class PreparedTraining:
             raise TrainingError(f"{path}: damaged; delete it and train again") from None
         return {**found, "earlier": True}
 
-    def train(self, on_progress: OnProgress) -> Result:
+    def train(self, on_progress: OnProgress, *, again: bool = False) -> Result:
         """Train, judge against the base model, publish whatever the verdict; what came of it, see ``_result``.
 
+        What was cut off goes on from its last checkpoint; with ``again`` what had ended starts from the beginning.
         Raises TrainingError when training fails, or goes on in another process.
         """
-        started = time.monotonic()
-        with _alone(self.folder):
-            tuned = fine_tune(self.tuning, self.folder, store_of(self.settings.home), on_progress)
-            result = _result(self.tuning, tuned, self.leaks, round(time.monotonic() - started, 1))
+        started, store = time.monotonic(), store_of(self.settings.home)
+        with alone(self.folder) as lock:
+            if lock is None:
+                raise TrainingError(f"{self.folder}: another process trains on the same documents; wait for it")
+            if again:
+                forget_training(self.folder)
+            self.examples.save(self.folder)
+            self.tuning.write(self.folder, store)
+            tuned = fine_tune(self.tuning, self.folder, store, Watch(on_progress, held=(lock,)))
+            assert tuned is not None  # nobody asks it to stop
+            result = _result(self.tuning, tuned, len(self.examples.leaks), round(time.monotonic() - started, 1))
             write_atomically(self.folder / RESULT_FILE, json.dumps(result, indent=2))
         return result
 
@@ -122,14 +132,14 @@ def prepare(settings: Settings, asked: OfflineTraining) -> PreparedTraining:
     codebook, recipe = load_codebook(asked.codebook), load_recipe(asked.recipe)
     base = base_model(settings, asked.base)
     examples = file.examples(codebook, asked.holdout_share)
-    dropped = len(leaks(examples))
-    kept = without_leaks(examples)
+    found = RoundExamples.of_verified(examples, codebook)
+    kept = found.examples
     _check_enough(file.path, kept, asked.holdout_share)
     tuning = FineTuning(
         base, recipe, codebook, kept, asked.holdout_share,
-        threads=settings.threads, origin={"examples_file": file.path.name},
+        threads=settings.threads, origin={"examples_file": file.path.name, **found.counts},
     )  # fmt: skip
-    return PreparedTraining(settings, tuning, dropped)
+    return PreparedTraining(settings, tuning, found.report)
 
 
 def report(result: Result) -> Group:
@@ -193,22 +203,6 @@ def _figures(tuning: FineTuning, predicted: LabelSets) -> dict[str, float | None
     codebook: Codebook = tuning.codebook
     metrics = asdict(measure(tuning.truth, predicted, codebook.label_keys, kind=codebook.kind))
     return {name: metrics[name] for name in FIGURES}
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One training of the same documents at a time; the kernel lets go of it when the process ends, however it does."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w")
-    except OSError as error:
-        raise EnvironmentFault(f"{folder}: cannot be written ({error.strerror}); set WINNOW_HOME elsewhere") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TrainingError(f"{folder}: another process trains on the same documents; wait for it") from None
-        yield
 
 
 def _figure(value: float | None) -> str:

@@ -33,7 +33,10 @@ def prelabel(project_id: int) -> None:
 @PROJECT
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every task, instead of tables.")
 def status(project_id: int, as_json: bool) -> None:
-    """How far the last prelabelling of a project is: tasks by state, why some failed, and the live workers.
+    """How far a project's last prelabelling and its fine-tuning are, why some of it failed, and the live workers.
+
+    Of the prelabelling: tasks by state. Of a round that trains: step, loss, time left and its log; and the last rounds
+    with their verdicts.
 
     \b
     Example:
@@ -43,14 +46,17 @@ def status(project_id: int, as_json: bool) -> None:
     from ml_backend.experiment import load_project
     from ml_backend.prelabel_status import PrelabelStatus
     from trainer.prelabelling import NO_WORKER, status_tables
+    from trainer.round_status import RoundStatus
 
     settings = settings_and_log()
-    load_project(settings.home, project_id)  # refuses a project that Winnow does not know
-    found = PrelabelStatus.of(queue.connect(settings), project_id)
+    project = load_project(settings.home, project_id)
+    redis = queue.connect(settings)
+    found, rounds = PrelabelStatus.of(redis, project_id), RoundStatus.of(redis, project)
     if as_json:
-        click.echo(json.dumps(found.as_json(), indent=2))
+        click.echo(json.dumps(found.as_json() | rounds.as_json(), indent=2))
         return
     console = Console()
     console.print(status_tables(found))
     workers = "1 propose worker is" if found.workers == 1 else f"{found.workers} propose workers are"
     console.print(f"{workers} alive." if found.workers else f"{NO_WORKER.capitalize()}.")
+    console.print(rounds.as_text())

@@ -1,7 +1,7 @@
 """How an adapter is fine-tuned: every hyper-parameter of a round, read from YAML, named by a digest.
 
-There is no validation split and no early stopping in a recipe: what is held out is judged once, by the gate, and never
-steers the training that it judges.
+Early stopping, where a recipe asks for it, looks at a slice of the training documents. What is held out is judged once,
+by the gate, and never steers the training that it judges.
 """
 
 from __future__ import annotations
@@ -81,6 +81,8 @@ class LoraRecipe:
     quantization: Quantization = Quantization.NONE
     precision: Precision = Precision.AUTO
     gradient_checkpointing: bool = False  # compute activations twice to hold fewer of them
+    validation_share: float = 0.0  # of the training documents, in [0, 0.5], not learned from: they say when to stop
+    patience: int = 1  # epochs in a row without a lower validation loss after which training stops; the best is kept
     prompt: str = "definitions"  # name of the prompt that documents are wrapped in
 
     def __post_init__(self) -> None:
@@ -118,6 +120,8 @@ class LoraRecipe:
             (self.weight_decay >= 0, f"weight_decay: {self.weight_decay:g} must be 0 or more"),
             (self.max_grad_norm > 0, f"max_grad_norm: {self.max_grad_norm:g} must be above 0"),
             (self.max_document_tokens >= 1, f"max_document_tokens: {self.max_document_tokens} must be 1 or more"),
+            (0 <= self.validation_share <= 0.5, f"validation_share: {self.validation_share:g} must be in [0, 0.5]"),
+            (self.patience >= 1, f"patience: {self.patience} must be 1 or more"),
             (0 <= self.seed < 2**32, f"seed: {self.seed} must be in [0, 2^32)"),
             (bool(self.prompt.strip()), "prompt: must name a prompt, such as definitions"),
         ]

@@ -18,7 +18,9 @@ from label_configs.records import VerifiedExample
 from ml_backend import queue
 from ml_backend.experiment import Project, Training
 from ml_backend.labelstudio import LabelStudioClient
-from ml_backend.prelabel import enqueue_prelabel
+from ml_backend.prelabel import enqueue_prelabel, enqueue_tasks
+from ml_backend.proposing import Plan
+from ml_backend.pushing import Scope
 from ml_backend.snapshot import (
     is_published,
     latest_snapshot,
@@ -30,8 +32,8 @@ from ml_backend.snapshot import (
 from ml_backend.versions import learns
 from ml_backend.weights_file import taking_over as weights_taking_over
 from trainer import source_weights
-from trainer.examples import leaks, without_leaks
-from trainer.verified import Reading, read_project
+from trainer.leaks import leaks, without_leaks
+from trainer.verified import Look, Reading
 
 log = logging.getLogger(__name__)
 
@@ -51,24 +53,19 @@ class Refitting:
         self._chunk = chunk
         self._seen: dict[int, tuple[object, ...]] = {}
 
-    def forget(self, project_id: int) -> None:
-        """Have the project's annotations read at the next look, though their number may be the same."""
-        self._seen.pop(project_id, None)
-
-    def look(self, project: Project) -> bool:
+    def look(self, project: Project, at: Look | None = None) -> bool:
         """Publish what is verified, where it may have changed; whether open tasks are proposed anew.
 
-        The number of annotated tasks tells cheaply that nothing came or went. What was edited, a webhook tells
-        (``forget``). While predictions are still being pushed, newer ones wait. Raises LabelStudioError, QueueError,
-        TrainingError.
+        While predictions are still being pushed, newer ones wait. Raises LabelStudioError, QueueError, TrainingError.
         """
         learning = any(learns(source) for source in project.experiment.sources)
         if not learning and not source_weights.mixes(project):
             return False
-        state = (self._client.annotated_tasks(project.id), _holdout_share(project), project.codebook.fingerprint)
+        at = at or Look(self._client, project)
+        state = (at.revision, _holdout_share(project), project.codebook.fingerprint)
         if self._seen.get(project.id) == state and (is_published(project.folder) or not learning):
             return False
-        reading = read_project(self._client, project, annotated_only=True)
+        reading = at.reading
         publish(project, reading.examples)
         weights = source_weights.learn_weights(project, reading)
         if outgrown(project, reading.examples) or source_weights.outgrown(project, reading, weights, GROWTH):
@@ -90,7 +87,7 @@ def publish(project: Project, examples: Sequence[VerifiedExample]) -> None:
     """
     if not any(learns(source) for source in project.experiment.sources):
         return
-    path = publish_snapshot(project.folder, without_leaks(examples))
+    path = publish_snapshot(project.folder, without_leaks(examples), codebook=project.codebook.fingerprint)
     log.info("project %s: %s verified examples, snapshot %s", project.id, len(examples), path.stem)
 
 
@@ -100,10 +97,18 @@ def propose_anew(redis: Redis, client: LabelStudioClient, project: Project, read
     The weights of the sources are learned anew as well. Where that fails, tasks are proposed with the examples and
     weights of before: else nobody would notice that it was not done.
     """
-    coded = [example.task_id for example in reading.examples if example.holdout and example.task_id is not None]
+    coded = _coded_holdout(reading)
     weights = source_weights.learn_weights(project, reading)
     with taking_over(project.folder), weights_taking_over(project.folder, weights):
-        return enqueue_prelabel(redis, client, project, chunk=chunk, coded=coded)
+        total = enqueue_prelabel(redis, client, project, chunk=chunk, coded=coded)
+    # Enqueuing takes a while. What was coded meanwhile is no open task any more, and would wait for the next push.
+    meanwhile = [one for one in _coded_holdout(Look(client, project).reading) if one not in set(coded)]
+    enqueue_tasks(redis, Plan.of(project), meanwhile, Scope.SOURCES, chunk=chunk)
+    return total
+
+
+def _coded_holdout(reading: Reading) -> list[int]:
+    return [example.task_id for example in reading.examples if example.holdout and example.task_id is not None]
 
 
 def outgrown(project: Project, examples: Iterable[VerifiedExample]) -> bool:

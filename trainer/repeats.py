@@ -19,9 +19,10 @@ from label_configs.drawing import draw
 from label_configs.records import Decision, Document
 from ml_backend.experiment import Project
 from ml_backend.labelstudio import LabelStudioClient
-from ml_backend.prelabel import Scope, documents_of, enqueue_chunk
+from ml_backend.prelabel import documents_of, enqueue_chunk
 from ml_backend.proposing import Plan
-from trainer.verified import read_project
+from ml_backend.pushing import Scope
+from trainer.verified import Look
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ LATER_DOCUMENTS = 20
 """Other documents that the coder has coded since; or else ``LATER`` has passed."""
 LATER = timedelta(days=1)
 LOOK_EVERY = 5
-"""Newly annotated tasks before a project is looked at again: an export is dear, and copies are for later anyway."""
+"""Newly annotated tasks before a project's copies are looked at again: they are for later anyway."""
 MOST_CODERS = 4
 """Coders to whom a copy is served in the hope that one is who coded the document first."""
 
@@ -93,8 +94,9 @@ class Repeating:
         self._redis = redis
         self._client = client
         self._seen: dict[int, tuple[object, ...]] = {}
+        self._looked: dict[int, tuple[object, ...]] = {}
 
-    def look(self, project: Project, now: datetime | None = None) -> int:
+    def look(self, project: Project, now: datetime | None = None, at: Look | None = None) -> int:
         """Make the copies that are due, and have those served on that another coder took; how many were made.
 
         Nothing is made twice. Raises LabelStudioError, WireError or QueueError.
@@ -102,10 +104,15 @@ class Repeating:
         share, now = project.experiment.review.repeat_share, now or datetime.now(UTC)
         if not share:
             return 0
-        state = (self._client.annotated_tasks(project.id) // LOOK_EVERY, share, now.date())
-        if self._seen.get(project.id) == state:
+        at = at or Look(self._client, project)
+        looked = (at.revision, share, now.date())
+        if self._looked.get(project.id) == looked:
             return 0
-        reading = read_project(self._client, project, annotated_only=True)
+        reading = at.reading
+        state = (len(reading.documents) // LOOK_EVERY, share, now.date())
+        if self._seen.get(project.id) == state:
+            self._looked[project.id] = looked
+            return 0
         copies = self._copies(project)
         ids = due(reading.decisions, share, copies, now)
         if ids:
@@ -115,7 +122,7 @@ class Repeating:
             log.info("project %s: %s documents are shown again", project.id, len(ids))
         self._serve(copies, reading.decisions)
         self._prelabel(project, copies.values())
-        self._seen[project.id] = state
+        self._seen[project.id], self._looked[project.id] = state, looked
         return len(ids)
 
     def _copies(self, project: Project) -> dict[str, wire.JsonObject]:
@@ -148,7 +155,7 @@ class Repeating:
         version = Plan.of(project).version
         for copy in copies:
             if not copy["is_labeled"] and all(p["model_version"] != version for p in copy.get("predictions") or []):
-                enqueue_chunk(self._redis, project.id, version, [int(copy["id"])], Scope.REVIEW, at_front=True)
+                enqueue_chunk(self._redis, project, version, [int(copy["id"])], Scope.REVIEW, at_front=True)
 
 
 def wanted_overlap(copy: wire.JsonObject, coders: Collection[str]) -> int | None:

@@ -1,7 +1,7 @@
 """When a fine-tuning round is due, and the record that each round leaves behind.
 
-A round is due by how far the number of verified documents lies above what the last round saw, never by whether that
-number is a multiple of something: documents arrive in batches, and an event lost or sent twice changes nothing.
+A round is due by which documents were verified since the last round's data, never by whether their number is a multiple
+of something: documents arrive in batches, others are deleted, and an event lost or sent twice changes nothing.
 
 Records are JSON files, ``<home>/projects/<project>/rounds/<id>/round.json``; the queue may be wiped at any time.
 """
@@ -10,26 +10,35 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from label_configs.errors import ConfigError, TrainingError
+from label_configs.errors import ConfigError, TrainingError, reason
 from ml_backend.atomic import write_atomically
 
 RECORD_FILE = "round.json"
+SEEN_FILE = "seen.json"
+_TIMES = ("started_at", "ended_at", "refreshed_at")
 
 
 class RoundState(StrEnum):
-    """What became of a round. ``kept``: trained, but the adapter in use was kept. ``failed``: no adapter came out."""
+    """What became of a round. ``kept``: trained, but the adapter in use was kept. ``failed``: no adapter came out.
+
+    ``stopped``: a person had it end; by hand it goes on from where it was.
+    """
 
     RUNNING = "running"
     PROMOTED = "promoted"
     KEPT = "kept"
     FAILED = "failed"
+    STOPPED = "stopped"
+
+
+JUDGED = (RoundState.PROMOTED, RoundState.KEPT)  # of rounds that came to a verdict
 
 
 @dataclass(frozen=True)
@@ -37,8 +46,10 @@ class RoundRecord:
     """One fine-tuning round of one Label Studio project.
 
     ``verified`` counts the verified documents that existed when the round started, training and holdout together;
-    ``training_examples`` and ``holdout_examples`` count what it used after leaks were dropped. ``metrics`` holds named
-    figures (None where undefined), ``seconds`` the wall-clock duration. Times carry a time zone (ValueError otherwise).
+    ``training_examples`` and ``holdout_examples`` count what it used after ``leaks`` were dropped, of the former
+    ``silver_examples`` that no coder saw. ``metrics`` holds named figures (None where undefined), ``seconds`` the
+    wall-clock duration, ``notes`` what a person should know of it. ``refreshed_at`` is when, after a promotion,
+    proposals were asked of the new adapter. Times carry a time zone (ValueError otherwise).
     """
 
     id: str
@@ -53,31 +64,51 @@ class RoundRecord:
     seconds: float | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    notes: tuple[str, ...] = ()
+    refreshed_at: datetime | None = None
+    leaks: int = 0
+    silver_examples: int = 0
 
     def __post_init__(self) -> None:
-        for name, time in (("started_at", self.started_at), ("ended_at", self.ended_at)):
+        for name in _TIMES:
+            time = getattr(self, name)
             if time is not None and time.tzinfo is None:
                 raise ValueError(f"{name}: {time} has no time zone; use datetime.now(UTC)")
 
 
-def due(verified: int, *, thresholds: Sequence[int], every: int | None, last_verified: int) -> int | None:
-    """The number of verified documents that makes a round due now, or None when none is due.
+def due(
+    verified: Collection[str], seen: Collection[str], *, thresholds: Sequence[int], every: int | None
+) -> int | None:
+    """What makes a round due now: the highest threshold passed, or else the number of new documents; None for neither.
 
-    ``verified`` is the count now, ``last_verified`` the count when the last round started (0: no round yet). A round is
-    due when ``last_verified < threshold <= verified`` for any threshold, or when the count has grown by at least
-    ``every``. With both given, ``every`` waits for the smallest threshold: it says how often to train *again*. However
-    many thresholds were passed at once, that is one round, named by the highest. Raises ConfigError for a threshold or
-    an ``every`` below 1.
+    ``verified`` are the ids of the documents verified now, ``seen`` those of the last round's data (empty: no round
+    yet), each id once; *new* are those verified that were not seen. Without a new document no round is due, whatever
+    was deleted or coded otherwise. With new ones:
+
+    - A threshold is due when at least so many documents are verified and fewer were seen. It is due again where so many
+      of those seen are verified no more that fewer are left, and as many new ones stand in their place.
+    - ``every`` is due when there are at least so many new documents. Beside thresholds it waits for the smallest: it
+      says how often to train *again*.
+
+    However many thresholds were passed at once, that is one round. Documents are told apart by their ids: a hundred
+    deleted and a hundred others verified are a hundred new ones, though their number is the same. Raises ConfigError
+    for a threshold or an ``every`` below 1.
     """
     if any(threshold < 1 for threshold in thresholds) or (every is not None and every < 1):
         raise ConfigError("rounds: thresholds and every must be 1 or more; leave every out to train at thresholds only")
-    passed = [threshold for threshold in thresholds if last_verified < threshold <= verified]
+    now, before = frozenset(verified), frozenset(seen)
+    new, left = len(now - before), len(now & before)
+    if not new:
+        return None
+    passed = [
+        threshold
+        for threshold in thresholds
+        if threshold <= len(now) and (len(before) < threshold or (left < threshold <= new))
+    ]
     if passed:
         return max(passed)
-    started = not thresholds or verified >= min(thresholds)
-    if every is not None and started and verified - last_verified >= every:
-        return last_verified + every
-    return None
+    started = not thresholds or len(now) >= min(thresholds)
+    return new if every is not None and started and new >= every else None
 
 
 def round_id(examples_digest: str, recipe_digest: str, base: str, codebook_fingerprint: str) -> str:
@@ -95,7 +126,7 @@ def save_round(folder: Path, record: RoundRecord) -> None:
     """Write ``record`` to ``<folder>/<id>/round.json``, over an older state of the same round. Raises TrainingError."""
     path = folder / record.id / RECORD_FILE
     fields = asdict(record)
-    for name in ("started_at", "ended_at"):
+    for name in _TIMES:
         fields[name] = fields[name].isoformat() if fields[name] else None
     write_atomically(path, json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
@@ -111,25 +142,44 @@ def list_rounds(folder: Path) -> list[RoundRecord]:
     return sorted(records, key=lambda record: (record.started_at or datetime.min.replace(tzinfo=UTC), record.id))
 
 
-def last_verified(folder: Path) -> int:
-    """The count of verified documents that the latest round started from, 0 when there was no round.
+def save_seen(folder: Path, identifier: str, documents: Iterable[str]) -> None:
+    """Keep the ids of the verified documents that a round is made of: the last round's data (see ``due``).
 
-    Rounds of every state count. A *failed* one does, too: trained again on the same documents it would most likely fail
-    again, and a scheduler would repeat it for ever; it is tried anew when the next threshold is passed, or by hand.
-    A *running* one does, so that a second round is not started beside it.
+    To be called before the round's record is written, so that a crash in between starts it anew, and for a round that
+    has run before and need not run again. Rounds of every state count. A *failed* one does, too: trained again on the
+    same documents it would most likely fail again, and a scheduler would repeat it for ever; it is tried anew when the
+    next one is due, or by hand.
     """
-    records = list_rounds(folder)
-    return records[-1].verified if records else 0
+    told = {"round": identifier, "documents": sorted(documents)}
+    write_atomically(folder / SEEN_FILE, json.dumps(told, ensure_ascii=False) + "\n")
+
+
+def load_seen(folder: Path) -> frozenset[str]:
+    """The ids that ``save_seen`` kept last; empty before the first round, and where that round has no record.
+
+    Raises TrainingError for a damaged file.
+    """
+    path = folder / SEEN_FILE
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        begun = (folder / str(told["round"]) / RECORD_FILE).exists()
+        return frozenset(map(str, told["documents"])) if begun else frozenset()
+    except FileNotFoundError:
+        return frozenset()
+    except OSError as error:
+        raise TrainingError(f"{path}: cannot be read ({error.strerror}); check the file's rights") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise TrainingError(f"{path}: not the last round's data ({reason(error)}); delete it to go on") from error
 
 
 def _read(path: Path) -> RoundRecord:
     try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        for name in ("started_at", "ended_at"):
-            data[name] = datetime.fromisoformat(data[name]) if data[name] else None
-        return RoundRecord(**{**data, "state": RoundState(data["state"])})
+        data: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
+        for name in _TIMES:
+            data[name] = datetime.fromisoformat(data[name]) if data.get(name) else None
+        return RoundRecord(**{**data, "state": RoundState(data["state"]), "notes": tuple(data.get("notes", ()))})
     except OSError as error:
         raise TrainingError(f"{path}: cannot be read ({error.strerror}); list the rounds to see which exist") from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         detail = " ".join(str(error).split())
         raise TrainingError(f"{path}: not a round's record ({detail}); move its folder away to go on") from error

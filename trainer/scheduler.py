@@ -10,21 +10,24 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from redis import Redis
 
 from label_configs.errors import LabelStudioError, QueueError, WinnowError
-from ml_backend import queue
-from ml_backend.experiment import Project, load_project, registered
+from ml_backend import changed_projects, locks, queue
+from ml_backend.experiment import load_project, registered
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.settings import Settings
+from trainer.due_rounds import DueRounds
+from trainer.finishing import Finishing
 from trainer.leftovers import Leftovers
 from trainer.refit import Refitting
 from trainer.repeats import Repeating
-from trainer.rounds import RoundState, due, last_verified, list_rounds, rounds_folder
-from trainer.verified import read_project
+from trainer.verified import Look
 
 log = logging.getLogger(__name__)
 
@@ -32,86 +35,90 @@ LOCK_SECONDS = 120.0
 WAIT_SECONDS = 5.0  # at most this long until a stop is heard
 
 
-def reconcile(redis: Redis, client: LabelStudioClient, project: Project) -> bool:
-    """Whether a round was due and has been enqueued. The exact count costs an export: a cheap bound is asked first."""
-    training = project.experiment.training
-    if training is None:
-        return False
-    folder = rounds_folder(project.home, project.id)
-    if queue.round_at_hand(redis, project.id):
-        return False
-    if interrupted(redis, folder, project.id):
-        log.info("project %s: the last round was cut off, it is started anew", project.id)
-        return queue.enqueue_round(redis, project.id)
-
-    def is_due(verified: int) -> bool:
-        return due(
-            verified, thresholds=training.thresholds, every=training.every, last_verified=last_verified(folder)
-        ) is not None  # fmt: skip
-
-    if not is_due(client.annotated_tasks(project.id)):
-        return False
-    verified = len(read_project(client, project).examples)
-    if not is_due(verified):
-        return False
-    log.info("project %s: %s verified documents, a round is due", project.id, verified)
-    return queue.enqueue_round(redis, project.id)
-
-
-def interrupted(redis: Redis, folder: Path, project_id: int) -> bool:
-    """Whether the last round was cut off, by a stop or a crash: its record says that it runs, and no worker has it."""
-    records = list_rounds(folder)
-    return bool(records) and records[-1].state is RoundState.RUNNING and not queue.round_at_hand(redis, project_id)
-
-
 def run_scheduler(settings: Settings, stop: threading.Event) -> None:
     """Until ``stop`` is set: look at projects when a webhook says so, at all of them every ``reconcile_seconds``."""
     redis = queue.connect(settings)
     client = LabelStudioClient(settings)
-    lock = queue.Lock(redis, "scheduler", LOCK_SECONDS)
-    refitting = Refitting(redis, client, chunk=settings.chunk_documents)
-    repeating = Repeating(redis, client)
-    leftovers = Leftovers(redis, client, chunk=settings.chunk_documents)
+    lock = locks.Lock(redis, "scheduler", LOCK_SECONDS)
+    parts = Parts.of(redis, client, settings.chunk_documents)
     next_look = 0.0
+    rests = Rests()
     changed: set[int] = set()
     try:
         while not stop.is_set():
             try:
-                changed |= queue.wait_changed(redis, min(WAIT_SECONDS, settings.reconcile_seconds))
+                changed |= changed_projects.wait_changed(redis, min(WAIT_SECONDS, settings.reconcile_seconds))
                 if not lock.hold():
                     continue
+                everyone: set[int] = set()
+                if time.monotonic() >= next_look:
+                    everyone = set(registered(settings.home))
+                    next_look = time.monotonic() + settings.reconcile_seconds
+                for project_id in sorted({one for one in changed if rests.over(one)} | everyone):
+                    if stop.is_set() or not lock.hold():
+                        break
+                    changed.discard(project_id)
+                    with rests.timed(project_id):
+                        look(settings.home, client, project_id, parts, timed=project_id in everyone)
             except QueueError as error:
                 log.warning("%s; trying again in %.0f s", error, WAIT_SECONDS)
                 stop.wait(WAIT_SECONDS)
-                continue
-            for project_id in changed:
-                refitting.forget(project_id)
-            everyone: set[int] = set()
-            if time.monotonic() >= next_look:
-                everyone = set(registered(settings.home))
-                next_look = time.monotonic() + settings.reconcile_seconds
-            for project_id in sorted(changed | everyone):
-                timed = (refitting, repeating, leftovers) if project_id in everyone else ()
-                _look(settings, redis, client, project_id, timed)
-            changed.clear()
     finally:
         lock.release()
 
 
-def _look(
-    settings: Settings,
-    redis: Redis,
-    client: LabelStudioClient,
-    project_id: int,
-    timed: Sequence[Refitting | Repeating | Leftovers],
-) -> None:
-    """Reconcile one project; one that cannot be read does not hinder the others, and is looked at again."""
+@dataclass(frozen=True)
+class Parts:
+    """All that looks at a project."""
+
+    rounds: DueRounds
+    timed: Sequence[Finishing | Refitting | Repeating | Leftovers]
+
+    @classmethod
+    def of(cls, redis: Redis, client: LabelStudioClient, chunk: int) -> Parts:
+        """For all projects of the installation; ``chunk`` is the number of documents of a job."""
+        timed = (
+            Finishing(redis, client, chunk=chunk), Refitting(redis, client, chunk=chunk), Repeating(redis, client),
+            Leftovers(redis, client, chunk=chunk),
+        )  # fmt: skip
+        return cls(DueRounds(redis, client), timed)
+
+
+class Rests:
+    """Has hints wait, where a look takes long: one project takes at most a tenth of the scheduler's time by them."""
+
+    def __init__(self) -> None:
+        self._until: dict[int, float] = {}
+
+    def over(self, project_id: int) -> bool:
+        """Whether a hint may be followed; it is kept until then."""
+        return time.monotonic() >= self._until.get(project_id, 0.0)
+
+    @contextmanager
+    def timed(self, project_id: int) -> Iterator[None]:
+        """A look."""
+        start = time.monotonic()
+        yield
+        end = time.monotonic()
+        self._until[project_id] = end + 9 * (end - start)
+
+
+def look(home: Path, client: LabelStudioClient, project_id: int, parts: Parts, *, timed: bool) -> None:
+    """Count one project and start its round where due; ``timed``: all else too.
+
+    One that cannot be read does not hinder the others, and is looked at again. Raises QueueError alone.
+    """
     try:
-        project = load_project(settings.home, project_id)
-        reconcile(redis, client, project)
-        for part in timed:
-            part.look(project)
+        project = load_project(home, project_id)
+        at = Look(client, project)
+        parts.rounds.look(project, at)
+        for part in parts.timed if timed else ():
+            part.look(project, at=at)
+    except QueueError:
+        raise
     except LabelStudioError as error:
         log.warning("project %s: %s", project_id, error)
     except WinnowError as error:
         log.error("project %s: %s", project_id, error)
+    except Exception:  # a look's edge: the other projects must be looked at
+        log.exception("project %s: cannot be looked at", project_id)

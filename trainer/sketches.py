@@ -103,16 +103,20 @@ class SketchIndex:
         keys: list[int] = (minima @ _BAND_FACTORS[: self.rows] ^ _BAND_TERMS[: self.bands]).tolist()
         return keys
 
-    def most_like(self, sketch: Hashes, keys: Sequence[int]) -> tuple[float, int]:
-        """The similarity and the number of the sketch that is most like, the first of several; (0, -1) without any."""
+    def sharing(self, keys: Sequence[int]) -> list[int]:
+        """The numbers of the sketches that share a band, ascending."""
         found: set[int] = set()
         for key in keys:
             if (first := self._first.get(key)) is not None:
                 found.add(first)
                 found.update(self._others.get(key, ()))
-        if not found:
+        return sorted(found)
+
+    def most_like(self, sketch: Hashes, keys: Sequence[int]) -> tuple[float, int]:
+        """The similarity and the number of the sketch that is most like, the first of several; (0, -1) without any."""
+        numbers = self.sharing(keys)
+        if not numbers:
             return 0.0, -1
-        numbers = sorted(found)
         shares = (np.stack([self._sketches[number] for number in numbers]) == sketch).mean(axis=1)
         best = int(shares.argmax())
         return float(shares[best]), numbers[best]

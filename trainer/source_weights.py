@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from label_configs.codebook import Codebook, Kind
 from label_configs.drawing import is_holdout
 from label_configs.records import Arm, Decision
 from ml_backend import adapters
 from ml_backend.experiment import Project, Training
+from ml_backend.leading import standing_in_force
 from ml_backend.mixing import EQUAL, Cell, Evidence, MixingWeights, drift
 from ml_backend.weights_file import weights_in_force
 from trainer.consensus import outcomes
-from trainer.examples import leaks
+from trainer.leaks import leaks
+from trainer.standing import firsts_since
 from trainer.verified import Reading
 
 ENOUGH_DOCUMENTS = 20  # below, the weights stay equal: what 20 decisions say moves a source's weight by some hundredths
@@ -23,7 +26,7 @@ def learn_weights(project: Project, reading: Reading) -> MixingWeights:
     """What the decisions say of the sources; equal weights below 20 documents, and where there is one source alone.
 
     Learned from decisions on candidates alone, never from the holdout, nor from a document whose text is in it under
-    another id; see ``usable``.
+    another id; see ``usable``. With them comes what ``ml_backend.leading`` counts since the last round.
     """
     if not mixes(project):
         return EQUAL
@@ -31,7 +34,13 @@ def learn_weights(project: Project, reading: Reading) -> MixingWeights:
     votes = usable(reading.decisions, project.codebook.kind)
     decisions = [decision for decision in votes if decision.document_id not in held]
     learned = weights_of(decisions, project.codebook)
-    return learned if len(learned.documents) >= ENOUGH_DOCUMENTS else EQUAL
+    if len(learned.documents) < ENOUGH_DOCUMENTS:
+        return EQUAL
+    standing = standing_in_force(project.folder, project.codebook)
+    if standing is None:
+        return learned
+    firsts = firsts_since(decisions, standing, adapters.current(project.folder))
+    return replace(learned, firsts=firsts, since=standing.round)
 
 
 def outgrown(project: Project, reading: Reading, now: MixingWeights, growth: float) -> bool:

@@ -17,13 +17,14 @@ SECONDS_BETWEEN = 10.0  # lines in the log, within one stage
 
 
 class TrainingBar:
-    """The stage, the steps done and the seconds left; ``update`` takes what ``trainer.fit`` tells.
+    """The stage, the steps done and the seconds left; ``update`` takes what is known of a round or of a training.
 
     ``waiting`` is shown as long as nothing was told. ``clock`` gives seconds.
     """
 
     def __init__(self, console: Console, waiting: str = "queued", clock: Callable[[], float] = time.monotonic) -> None:
         self._stage, self._clock, self._told = waiting, clock, clock()
+        self._notes: set[str] = set()
         stage, left = TextColumn("{task.description}"), TextColumn("{task.fields[left]}")
         self._bar = Progress(
             stage, BarColumn(), MofNCompleteColumn(), left, TimeElapsedColumn(),
@@ -41,9 +42,11 @@ class TrainingBar:
         self._bar.stop()
 
     def update(self, progress: Mapping[str, Any]) -> None:
-        """Show the last thing told: a stage, a step, or nothing new."""
+        """Show the last thing told: a stage, a step, a note, or nothing new."""
+        for note in progress.get("notes", ()):
+            self._note(note)
         before, self._stage = self._stage, str(progress.get("stage", "train" if "step" in progress else self._stage))
-        shown: dict[str, Any] = {"description": self._stage}
+        shown: dict[str, Any] = {"description": self._stage, "left": ""}
         if "step" in progress:
             shown |= {"completed": progress["step"], "total": progress["steps"]}
         if "seconds_left" in progress:
@@ -53,7 +56,17 @@ class TrainingBar:
         if self._bar.disable and (self._stage != before or now - self._told >= SECONDS_BETWEEN):
             self._told = now
             done = f": step {shown['completed']} of {shown['total']}" if "completed" in shown else ""
-            log.info("%s%s%s", self._stage, done, f", {shown['left']}" if "left" in shown else "")
+            log.info("%s%s%s", self._stage, done, f", {shown['left']}" if shown["left"] else "")
+
+    def _note(self, note: str) -> None:
+        """Say once what a person should know."""
+        if note in self._notes:
+            return
+        self._notes.add(note)
+        if self._bar.disable:
+            log.info("%s", note)
+        else:
+            self._bar.console.print(f"Note: {note}", soft_wrap=True, highlight=False, markup=False)
 
     def end(self, word: str) -> None:
         """All steps are done; ``word`` says what came of them."""

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from redis import Redis
 from rich.console import Console
-from rich.table import Table
-from tenacity import Retrying, retry_if_result, wait_fixed
 
 from label_configs.errors import TrainingError
 from ml_backend import adapters, queue
+from ml_backend.adapter_files import Adapter
+from ml_backend.base_state import check_base
 from ml_backend.config_check import check_config
 from ml_backend.experiment import Project, load_project
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.proposing import Plan
 from ml_backend.settings import Settings
-from ml_backend.versions import active_sources
+from ml_backend.versions import check_codebook
 from trainer.evaluation.mixing import mixing_report
 from trainer.evaluation.report import Evaluation, evaluate
-from trainer.jobs import refresh
-from trainer.prelabelling import LOOK_SECONDS, Prelabelling
-from trainer.rounds import RoundRecord, RoundState, list_rounds, rounds_folder
-from trainer.training_bar import TrainingBar
+from trainer.evaluation.verdicts import gate_report
+from trainer.finishing import refresh
+from trainer.prelabelling import Prelabelling
+from trainer.round_watch import RoundWatch
 from trainer.verified import Reading, read_project
 
 
@@ -61,51 +60,42 @@ class Work:
         """Have what is missing proposed and wait for it; see ``Prelabelling.run``."""
         self.prelabelling.run(console)
 
+    @property
+    def round(self) -> RoundWatch:
+        """The project's fine-tuning round, to be started, watched and stopped."""
+        return RoundWatch(self.redis, self.project)
+
     def train(self, console: Console, *, wait: bool) -> None:
         """Start a round by hand. Raises TrainingError when it fails."""
-        started = queue.enqueue_round(self.redis, self.project.id)
-        console.print("A round is enqueued." if started else "A round of this project is queued or running already.")
+        self.round.start(console)
         if wait:
-            record = self.watch_round(console)
-            console.print(f"{record.state.value}: {record.reason}")
-
-    def watch_round(self, console: Console, on_look: Callable[[], None] | None = None) -> RoundRecord:
-        """Show the project's round until it has ended; its record. Raises TrainingError when it failed."""
-
-        def look() -> bool:
-            if on_look:
-                on_look()
-            bar.update(queue.round_progress(self.redis, self.project.id))
-            return not queue.round_at_hand(self.redis, self.project.id)
-
-        with TrainingBar(console) as bar:
-            Retrying(retry=retry_if_result(lambda ended: not ended), wait=wait_fixed(LOOK_SECONDS))(look)
-            record = self.ended_round()
-            bar.end(record.state.value)
-        return record
-
-    def ended_round(self) -> RoundRecord:
-        """The round that ended last. Raises TrainingError when it failed, or before the first."""
-        records = list_rounds(rounds_folder(self.settings.home, self.project.id))
-        if not records:
-            raise TrainingError(
-                f"project {self.project.id}: the round ended before it began; see the log of the train worker"
-            )
-        if records[-1].state is RoundState.FAILED:
-            raise TrainingError(f"project {self.project.id}: round {records[-1].id} failed: {records[-1].reason}")
-        return records[-1]
+            record = self.round.until_ended(console)
+            console.print(f"{record.state.value}: {record.reason}", soft_wrap=True)
 
     def promote(self, adapter_id: str) -> None:
-        """Make an adapter current, its bytes and codebook checked, and propose anew."""
-        adapter = adapters.store_of(self.settings.home).get(adapter_id)
-        active_sources(self.project, adapter)  # refuses an adapter of another codebook
+        """Make an adapter current, its bytes, codebook and base checked, and propose anew."""
+        adapter = self._check(adapter_id)
         adapters.promote(self.project.folder, adapter)
-        refresh(self.settings, self.redis, self.client, self.project)
+        refresh(self.redis, self.client, self.project, chunk=self.settings.chunk_documents)
 
-    def roll_back(self) -> str | None:
-        """Return to the adapter before the current one and propose anew; its id, None for the base sources."""
-        now = adapters.roll_back(self.project.folder)
-        refresh(self.settings, self.redis, self.client, self.project)
+    def _check(self, adapter_id: str) -> Adapter:
+        """The adapter. Raises AdapterError where it is damaged, or of another codebook or state of its base."""
+        adapter = adapters.store_of(self.settings.home).get(adapter_id)
+        check_codebook(adapter, self.project.codebook)
+        check_base(adapter)
+        return adapter
+
+    def roll_back(self, to: str | None = None) -> str | None:
+        """Return to the adapter before the current one, or to one before it, and propose anew; None: base sources.
+
+        Raises AdapterError, before anything changes, where the adapter to return to cannot be loaded any more.
+        """
+        earlier = adapters.history(self.project.folder)[:-1]
+        goal = to or (earlier[-1] if earlier else adapters.BASE)
+        if goal != adapters.BASE:
+            self._check(goal)
+        now = adapters.roll_back(self.project.folder, to)
+        refresh(self.redis, self.client, self.project, chunk=self.settings.chunk_documents)
         return now
 
 
@@ -121,19 +111,5 @@ def evaluate_reading(project: Project, reading: Reading) -> Evaluation:
     return evaluate(
         reading.examples, reading.proposals, reading.decisions, codebook=project.codebook,
         versions=dict(plan.names), configs={active.config.name: active.config for active in plan.sources},
-        mixing=mixing_report(project, reading),
+        mixing=mixing_report(project, reading), gate=gate_report(project, plan.sources),
     )  # fmt: skip
-
-
-def adapter_table(settings: Settings, project_id: int) -> Table:
-    """The adapters of a project's rounds."""
-    project = load_project(settings.home, project_id)
-    current = adapters.current(project.folder)
-    title = f"Adapters of project {project_id}"
-    table = Table("adapter", "round", "verdict", "examples", "holdout", "why", title=title)
-    for record in list_rounds(rounds_folder(settings.home, project_id)):
-        if record.adapter_id:
-            name = f"{record.adapter_id} (current)" if record.adapter_id == current else record.adapter_id
-            table.add_row(name, record.id, record.state.value, str(record.training_examples),
-                          str(record.holdout_examples), record.reason)  # fmt: skip
-    return table

@@ -5,18 +5,24 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from redis.exceptions import RedisError
 from rq import Worker
 from rq.serializers import JSONSerializer
 
+from label_configs.errors import reason
 from ml_backend import queue
+from ml_backend.heartbeat import Heartbeat, WorkerKind
 from ml_backend.settings import Settings
 from trainer.tether import tie
+
+log = logging.getLogger(__name__)
 
 
 class RoundWorker(Worker):  # type: ignore[misc]  # rq is not typed for us
     """A worker that ends a round with itself: RQ would wait for the job, and a round may take hours.
 
-    RQ forks a process for each job, into a process group of its own that no signal to the worker reaches.
+    RQ forks a process for each job, into a process group of its own that no signal to the worker reaches. While Redis
+    is away the round goes on: RQ's worker would end, and the round with it.
     """
 
     def handle_warm_shutdown_request(self) -> None:
@@ -29,11 +35,32 @@ class RoundWorker(Worker):  # type: ignore[misc]  # rq is not typed for us
         tie(self.pid)
         super().main_work_horse(*args, **kwargs)
 
+    def execute_job(self, *args: Any, **kwargs: Any) -> None:
+        """Run one job. What became of its round is on disk, so that nothing is lost where Redis cannot be told."""
+        try:
+            super().execute_job(*args, **kwargs)
+        except RedisError as error:
+            log.warning("a round ended and Redis could not be told: %s", reason(error))
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        """Say that the worker is alive, where Redis hears it."""
+        try:
+            super().heartbeat(timeout, pipeline)
+        except RedisError as error:
+            log.debug("no heartbeat: %s", reason(error))
+
+    def maintain_heartbeats(self, *args: Any, **kwargs: Any) -> None:
+        """Say that worker and job are alive, where Redis hears it."""
+        try:
+            super().maintain_heartbeats(*args, **kwargs)
+        except RedisError as error:
+            log.warning("Redis is away, the round goes on: %s", reason(error))
+
 
 def run_train_worker(settings: Settings, *, burst: bool = False) -> None:
     """Work until told to stop, which ends a round at hand; ``burst`` stops when the queue is empty."""
     redis = queue.connect(settings)
-    worker = RoundWorker([queue.queue(redis, queue.TRAIN)], connection=redis, serializer=JSONSerializer)
+    worker = RoundWorker(queue.queues(redis, queue.TRAIN), connection=redis, serializer=JSONSerializer)
     worker.log_job_description = False
-    with queue.redis_errors():
+    with queue.redis_errors(), Heartbeat(queue.connect(settings), worker.name, WorkerKind.TRAIN):
         worker.work(burst=burst, logging_level=logging.getLevelName(logging.WARNING))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,8 @@ from ml_backend.sources.base import ranked
 class CausalSource:
     """Scores every label of the codebook under the model; the base model is shared with other sources.
 
+    ``adapter_folder`` is asked for the adapter's files whenever they are loaded.
+
     ``contextual`` divides by what the model says of documents without content (Zhao et al. 2021, arXiv 2102.09690).
     """
 
@@ -30,7 +32,7 @@ class CausalSource:
         prompt: Prompt,
         *,
         adapter_id: str | None = None,
-        adapter_folder: Path | None = None,
+        adapter_folder: Callable[[], Path] | None = None,
         contextual: bool = False,
     ) -> None:
         self.name = name

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from contextlib import suppress
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from label_configs.codebook import Codebook
-from ml_backend.adapters import AdapterStore
+from label_configs.errors import AdapterError
+from ml_backend.adapter_files import Adapter
+from ml_backend.adapter_serving import AdapterServer
+from ml_backend.adapters import AdapterStore, current
 from ml_backend.api_keys import api_key
+from ml_backend.base_state import check_base
 from ml_backend.causal_model import CausalModel
 from ml_backend.devices import DeviceFacts
 from ml_backend.embeddings import cache_of
+from ml_backend.experiment import registered
 from ml_backend.prompts import Prompt, Shots
 from ml_backend.sentence_encoder import SentenceEncoder
 from ml_backend.shots import Nearest, choose_per_code
@@ -25,9 +32,10 @@ from ml_backend.sources.causal import CausalSource
 from ml_backend.sources.chat_api import ChatApiSource
 from ml_backend.sources.fake import FakeSource
 from ml_backend.sources.probe import ProbeSource
+from ml_backend.sources.served_adapter import ServedAdapter
 from ml_backend.sources.similarity import SimilaritySource
 from ml_backend.spending import Ledger
-from ml_backend.versions import ActiveSource
+from ml_backend.versions import ActiveSource, check_codebook
 
 ADAPTERS_KEPT = 4  # the adapters used last; earlier ones make room, so that promotions do not fill the memory
 SNAPSHOTS_KEPT = 2  # of a source that learns: the newest examples, and those that open tasks were proposed with
@@ -79,19 +87,40 @@ class SourcePool:
                 config.max_document_tokens,
             )  # fmt: skip
         if config.kind is SourceKind.CHAT_API:
-            key = api_key(f"source {config.name}: api.key", config.api, self._api_keys)
-            return ChatApiSource(
-                config, active.version, codebook, self._ledger, key,
-                shots=self._shots(codebook, active),
-            )  # fmt: skip
+            return self._asked_of_a_server(codebook, active)
         model = self._model(config)
         shots = self._shots(codebook, active)
         prompt = Prompt(config.prompt, codebook, model.tokenizer, config.max_document_tokens, shots)
-        folder = self._store.get(active.adapter_id).folder if active.adapter_id else None
+        adapter_id, folder = active.adapter_id, None
+        if adapter_id:
+            folder = partial(self._adapter_folder, codebook, adapter_id)
+            folder()  # what is wrong with it is told before it is asked
         return CausalSource(
-            config.name, active.version, model, prompt, adapter_id=active.adapter_id, adapter_folder=folder,
+            config.name, active.version, model, prompt, adapter_id=adapter_id, adapter_folder=folder,
             contextual=config.calibration is Calibration.CONTEXTUAL,
         )  # fmt: skip
+
+    def _asked_of_a_server(self, codebook: Codebook, active: ActiveSource) -> ChatApiSource | ServedAdapter:
+        config, adapter_id = active.config, active.adapter_id
+        key = api_key(f"source {config.name}: api.key", config.api, self._api_keys)
+        shots = self._shots(codebook, active)
+        if adapter_id is None or config.api is None:
+            return ChatApiSource(config, active.version, codebook, self._ledger, key, shots=shots)
+        named = replace(config, model=adapter_id)
+        source = ChatApiSource(named, active.version, codebook, self._ledger, key, shots=shots)
+        checked = partial(self._adapter, codebook, adapter_id)
+        return ServedAdapter(source, AdapterServer(config.api, key), adapter_id, checked)
+
+    def _adapter_folder(self, codebook: Codebook, adapter_id: str) -> Path:
+        """Where an adapter's files lie, looked at anew at each load: their bytes, the codebook, the base."""
+        adapter = self._adapter(codebook, adapter_id)
+        check_base(adapter)
+        return adapter.folder
+
+    def _adapter(self, codebook: Codebook, adapter_id: str) -> Adapter:
+        adapter = self._store.get(adapter_id)
+        check_codebook(adapter, codebook)
+        return adapter
 
     def _shots(self, codebook: Codebook, active: ActiveSource) -> Shots:
         """The examples that the source's prompt shows."""
@@ -105,7 +134,7 @@ class SourcePool:
 
     @cached_property
     def _ledger(self) -> Ledger:
-        return Ledger(self._store.root.parent)
+        return Ledger(self._store.home)
 
     def _model(self, config: SourceConfig) -> CausalModel:
         key = (config.model, config.weights)
@@ -115,7 +144,7 @@ class SourcePool:
 
     def _encoder(self, model: str) -> SentenceEncoder:
         if model not in self._encoders:
-            self._encoders[model] = SentenceEncoder(model, self._facts, cache_of(self._store.root.parent))
+            self._encoders[model] = SentenceEncoder(model, self._facts, cache_of(self._store.home))
         return self._encoders[model]
 
     def _forget_earlier(self, key: Key, folder: Path) -> None:
@@ -131,7 +160,17 @@ class SourcePool:
     def _make_room(self) -> None:
         while len(self._adapters) > ADAPTERS_KEPT:
             key = next(iter(self._adapters))
-            dropped = self._adapters.pop(key)
-            del self._sources[key]
-            if dropped.adapter_id and dropped.adapter_id not in {a.adapter_id for a in self._adapters.values()}:
+            dropped, source = self._adapters.pop(key), self._sources.pop(key)
+            if dropped.config.kind is SourceKind.CHAT_API:
+                self._take_out(source, dropped.adapter_id)
+            elif dropped.adapter_id and dropped.adapter_id not in {a.adapter_id for a in self._adapters.values()}:
                 self._model(dropped.config).unload(dropped.adapter_id)
+
+    def _take_out(self, source: Source, adapter_id: str | None) -> None:
+        """Unload an adapter from its server, unless it is some project's current one: other processes ask for it."""
+        home = self._store.home
+        served = source.source if isinstance(source, CalibratedSource) else source
+        with suppress(AdapterError):  # a project whose current one cannot be read: nothing is unloaded
+            in_force = {current(home / "projects" / str(project)) for project in registered(home)}
+            if isinstance(served, ServedAdapter) and adapter_id not in in_force:
+                served.unload()

@@ -65,7 +65,7 @@ def judge(proposals: Sequence[Proposal], truth: Coded, codebook: Codebook, secon
 def probed(encoder: SentenceEncoder, codebook: Codebook, verified: Coded, test: Coded) -> Figures:
     """A probe fitted on ``verified``, judged on ``test``."""
     with tempfile.TemporaryDirectory() as folder:
-        snapshot = Path(folder) / "examples.jsonl"
+        snapshot = Path(folder) / "examples.parquet"
         write_examples(snapshot, (VerifiedExample(d.id, d.text, (code,), (), False) for d, code in verified))
         started = time.perf_counter()
         source = ProbeSource("probe", "benchmark", encoder, codebook, snapshot)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -59,6 +60,25 @@ def process_named(home: Path, *arguments: str) -> psutil.Process | None:
     found = [p for p in processes_of(home) if tuple(p.cmdline()[-len(arguments) :]) == arguments]
     assert len(found) <= 1, found
     return found[0] if found else None
+
+
+def training_of(home: Path) -> psutil.Process | None:
+    """The installation's process that trains, None while there is none."""
+    found = [p for p in processes_of(home) if "trainer.fit" in p.cmdline() and "tether.py" not in " ".join(p.cmdline())]
+    return found[0] if found else None
+
+
+def trains(home: Path) -> bool:
+    """Whether the installation's training has begun: from then on its process ends on SIGTERM with a checkpoint."""
+    process = training_of(home)
+    if process is None:
+        return False
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    except OSError:  # it ended
+        return False
+    caught = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
 def supervise(seconds: float) -> None:

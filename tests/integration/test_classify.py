@@ -141,7 +141,7 @@ def kill_at_work(winnow: Installation, process: subprocess.Popen[bytes]) -> str:
         os.kill(pid, signal.SIGSTOP)
         until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, 10)  # until then it goes on working
         registry = queue.queue(redis, queue.PROPOSE).started_job_registry
-        jobs = [queue.fetch_job(redis, queue.PROPOSE, job_id) for job_id in registry.get_job_ids(cleanup=False)]
+        jobs = [queue.fetch_job(redis, job_id) for job_id in registry.get_job_ids(cleanup=False)]
         own = [job.id for job in jobs if job is not None and job.worker_name == name and not job.ended_at]
         taken[:] = [job_id for job_id in own if (outcome := line.collect(job_id)) and not outcome.ended]
         if not taken:

@@ -20,13 +20,14 @@ from label_configs.errors import ConfigError, LabelStudioError, ModelError
 from label_configs.forms import ReviewForm, forms_of
 from label_configs.records import Candidate, CandidateSet, Document, Proposal, Proposer, ScoredLabel
 from label_configs.render import render_label_config
-from ml_backend import jobs, queue
+from ml_backend import changed_projects, jobs, queue
 from ml_backend.experiment import Experiment, Project, Review, register
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.labelstudio_projects import WEBHOOK_ACTIONS
-from ml_backend.prelabel import Scope, candidates_of, enqueue_prelabel, finish, push, shows
+from ml_backend.prelabel import enqueue_prelabel
 from ml_backend.prelabel_progress import TaskState, move_tasks, prelabel_progress, tasks_in
 from ml_backend.proposing import Plan
+from ml_backend.pushing import Scope, candidates_of, finish, push, shows
 from ml_backend.set_up import connect
 from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind
@@ -133,9 +134,9 @@ def test_connecting_twice_is_the_same_as_once(
     (backend,) = sdk.ml.list(project=project)
     assert backend.url == served.backend_url
     (task,) = imported(client, project, ["shares rose"])
-    queue.wait_changed(redis, 0.1)
+    changed_projects.wait_changed(redis, 0.1)
     sdk.annotations.create(id=task, result=wire.coder_result(CODEBOOK, candidate_set(), ReviewForm.REJECT))
-    assert queue.wait_changed(redis, 30) == {project}
+    assert changed_projects.wait_changed(redis, 30) == {project}
 
 
 def test_a_webhook_that_was_changed_is_mended(client: LabelStudioClient, sdk: LabelStudio, served: Settings) -> None:

@@ -5,6 +5,7 @@ One walk serves all tests of this file; each looks at one promise.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ from ml_backend.experiment import load_experiment
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.proposing import Plan
 from ml_backend.set_up import set_up_project
-from ml_backend.snapshot import read_examples
+from ml_backend.snapshot import examples_digest, read_examples
 from tests.integration.conftest import Running
 from tests.integration.running import import_documents, process_named, until
 from trainer.demo.coder import ScriptedCoder
@@ -223,7 +224,7 @@ def test_the_adapter_is_published_and_current(walk: Walk) -> None:
 
 
 def test_nothing_of_the_holdout_was_trained_on(walk: Walk) -> None:
-    examples = read_examples(walk.round_folder / "examples.jsonl")
+    examples = read_examples(walk.round_folder / "examples.parquet")
     trained = {e.document_id for e in examples if not e.holdout}
     held = {e.document_id for e in examples if e.holdout}
     assert len(trained) + len(held) == len(examples) == CODED
@@ -231,6 +232,29 @@ def test_nothing_of_the_holdout_was_trained_on(walk: Walk) -> None:
     assert (len(trained), len(held)) == (walk.record.training_examples, walk.record.holdout_examples)
     assert held
     assert all(e.labels == (TRUTH[e.document_id],) for e in examples)
+
+
+def test_what_the_round_learned_from_lies_beside_the_adapter(walk: Walk) -> None:
+    folder = adapters.store_of(walk.work.project.home).get(walk.record.adapter_id).folder
+    for name in ("examples.parquet", "examples.json", "leaks.csv"):
+        assert (folder / name).read_bytes() == (walk.round_folder / name).read_bytes()
+    examples = read_examples(folder / "examples.parquet")
+    # Each coder's struck-out candidates are there, those of the holdout have seen none.
+    assert all(bool(e.rejected) != e.holdout and not {*e.rejected} & {*e.labels} for e in examples)
+    manifest = adapters.store_of(walk.work.project.home).get(walk.record.adapter_id).manifest
+    assert manifest["examples_digest"] == examples_digest(examples)
+    assert (manifest["leaks"], walk.record.leaks) == (0, 0)
+    assert (manifest["silver_examples"], walk.record.silver_examples) == (0, 0)
+
+
+def test_a_dry_run_shows_what_there_is_to_learn_from(walk: Walk) -> None:
+    report = json.loads((walk.round_folder / "examples.json").read_text(encoding="utf-8"))
+    assert (report["training"], report["holdout"]) == (walk.record.training_examples, walk.record.holdout_examples)
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer.cli", "train", "--project", str(walk.work.project.id), "--dry-run", "--json"],
+        env=environment(walk.work.settings), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout) == report
 
 
 def test_open_tasks_show_the_adapters_proposals_without_a_restart(walk: Walk) -> None:
@@ -270,7 +294,7 @@ def test_a_round_on_the_same_documents_is_not_run_again(walk: Walk) -> None:
     outcome = walk.round_folder / "outcome.json"
     made = outcome.stat().st_mtime_ns
     walk.work.train(QUIET, wait=True)
-    assert walk.work.ended_round() == walk.record
+    assert walk.work.round.ended() == walk.record
     assert len(list_rounds(walk.round_folder.parent)) == 1
     assert outcome.stat().st_mtime_ns == made
 

@@ -26,9 +26,9 @@ from ml_backend.arms import arm_of, coders_of
 from ml_backend.experiment import Experiment, Review, register
 from ml_backend.heartbeat import WORKERS_KEY
 from ml_backend.labelstudio import LabelStudioClient
-from ml_backend.prelabel import HAS_DRAFT
 from ml_backend.prelabel_progress import TaskState, prelabel_progress, tasks_in
 from ml_backend.proposing import Plan
+from ml_backend.pushing import HAS_DRAFT
 from ml_backend.set_up import set_up_project
 from ml_backend.source_config import SourceConfig, SourceKind
 from tests.integration.conftest import Running

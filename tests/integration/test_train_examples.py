@@ -22,7 +22,7 @@ from ml_backend.snapshot import read_examples
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.sources.pool import SourcePool
 from ml_backend.versions import adapter_source
-from tests.integration.running import processes_of, until
+from tests.integration.running import processes_of, trains, until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -64,7 +64,7 @@ def files(folder: Path, kind: str, *, epochs: int = 1) -> list[str]:
     head, cells = KINDS[kind]
     (folder / "codebook.yaml").write_text(f"name: things\n{head}{CODES}")
     (folder / "recipe.yaml").write_text(RECIPE.replace("EPOCHS", str(epochs)))
-    lines = [f"doc-{n},{'sgx'[n % len(cells)] * (20 + n)},{cells[n % len(cells)]}" for n in range(ROWS)]
+    lines = [f"doc-{n},{'sgx'[n % len(cells)] * 20}{n},{cells[n % len(cells)]}" for n in range(ROWS)]
     (folder / "verified.csv").write_text("story,body,topic\n" + "\n".join(lines) + "\n")
     columns = ["--id-column", "story", "--text-column", "body", "--code-column", "topic"]
     return ["--examples", "verified.csv", "--codebook", "codebook.yaml", *columns, "--recipe", "./recipe.yaml"]
@@ -91,7 +91,11 @@ def told(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 def test_a_file_becomes_an_adapter_that_proposes(
     winnow: Winnow, tmp_path: Path, home: Path, tiny_llama: Path, kind: str
 ) -> None:
-    result = told(winnow(*files(tmp_path, kind), "--holdout-share", "0.6", "--json"))
+    arguments = [*files(tmp_path, kind), "--holdout-share", "0.6", "--json"]
+    report = told(winnow(*arguments, "--dry-run"))
+    assert not list(home.glob("offline/*")), "a dry run leaves nothing"
+    result = told(winnow(*arguments))
+    assert (report["training"], report["holdout"]) == (result["training_examples"], result["holdout_examples"])
     held = sum(is_holdout(f"doc-{n}", 0.6) for n in range(ROWS))
     assert held >= 20
     assert (result["holdout"]["n"], result["holdout_examples"], result["training_examples"]) == (
@@ -118,9 +122,12 @@ def test_a_file_becomes_an_adapter_that_proposes(
     assert {scored.label for scored in proposal.labels} == set(codebook.label_keys)
 
     (folder,) = (home / "offline").iterdir()
-    examples = {e.document_id: e for e in read_examples(folder / "examples.jsonl")}
+    examples = {e.document_id: e for e in read_examples(folder / "examples.parquet")}
     assert len(examples) == ROWS
-    assert examples["doc-1"] == VerifiedExample("doc-1", "g" * 21, SECOND[kind], (), is_holdout("doc-1", 0.6))
+    beside = store_of(home).get(result["adapter_id"]).folder
+    assert read_examples(beside / "examples.parquet") == list(examples.values())
+    assert json.loads((beside / "examples.json").read_text()) == report
+    assert examples["doc-1"] == VerifiedExample("doc-1", "g" * 20 + "1", SECOND[kind], (), is_holdout("doc-1", 0.6))
 
 
 def test_killed_stopped_and_run_again(winnow: Winnow, tmp_path: Path, home: Path, tiny_llama: Path) -> None:
@@ -136,21 +143,26 @@ def test_killed_stopped_and_run_again(winnow: Winnow, tmp_path: Path, home: Path
     # Neither the lock nor the files that it left are an obstacle.
     result = told(winnow(*arguments, "--json"))
     assert store_of(home).get(result["adapter_id"]).manifest["round"] == folder.name
-    made = (folder / "outcome.json").stat().st_mtime_ns
     assert told(winnow(*arguments, "--json")) == result | {"earlier": True}
 
     # Trained anew and stopped by Ctrl-C, what was published stays.
     process = started([*arguments, "--again"], tmp_path, home, tiny_llama)
+    until(lambda: trains(home), 60)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
-    assert "Nothing was published. The same command trains again, from the beginning." in err
+    assert "Nothing was published. The same command goes on from where it was." in err
     assert err.endswith("winnow: stopped\n")
     until(lambda: not processes_of(home), 30)
     again = winnow(*arguments)
     assert result["adapter_id"] in again.stdout
     assert "--again trains anew" in again.stdout
-    assert (folder / "outcome.json").stat().st_mtime_ns == made
+
+    # It goes on from the checkpoint that the stop left, and comes to the same adapter.
+    (checkpoint,) = (folder / "checkpoints").glob("step-*")  # none is written otherwise within a minute
+    done = winnow(*arguments, "--again", "--json")
+    assert told(done) | {"seconds": 0} == result | {"seconds": 0}
+    assert f"training goes on from {checkpoint.name}" in done.stderr
 
 
 def test_what_the_training_process_cannot_do_is_one_line(winnow: Winnow, tmp_path: Path, home: Path) -> None:
@@ -171,11 +183,11 @@ def started(arguments: list[str], folder: Path, home: Path, base: Path) -> subpr
         command, cwd=folder, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
-    def trains() -> bool:
+    def began() -> bool:
         assert process.poll() is None, process.communicate()
         fits = [p for p in processes_of(home) if "trainer.fit" in p.cmdline()]
         # Torch alone takes a second or two of its own.
         return bool(fits) and bool(list((home / "offline").glob("*/plan.json"))) and fits[0].cpu_times().user > 3
 
-    until(trains, 60)
+    until(began, 60)
     return process

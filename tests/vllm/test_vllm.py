@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,22 +20,26 @@ import torch
 from label_configs.codebook import Codebook, load_codebook
 from label_configs.errors import AdapterError, ModelError
 from label_configs.records import Document, Proposal, VerifiedExample
+from ml_backend.adapter_files import Adapter
 from ml_backend.adapter_serving import load_adapter_into_server
-from ml_backend.adapters import Adapter, AdapterStore
+from ml_backend.adapters import AdapterStore, promote, roll_back, store_of
 from ml_backend.answers import Floats
 from ml_backend.causal_model import CausalModel
 from ml_backend.devices import DeviceFacts
+from ml_backend.experiment import Experiment, register
 from ml_backend.prompts import Prompt
+from ml_backend.proposing import Plan
 from ml_backend.source_config import ChatApi, SourceConfig, SourceKind, Structure
 from ml_backend.sources.causal import CausalSource
 from ml_backend.sources.chat_api import ALTERNATIVES, ChatApiSource
+from ml_backend.sources.pool import SourcePool
 from ml_backend.spending import Ledger
 from tests.vllm.server import VllmServer
 from trainer.base_model import load_trainable
 from trainer.demo import documents
 from trainer.demo.wheels import DemoFiles
-from trainer.fit import train
 from trainer.recipe import LoraRecipe, Precision
+from trainer.training import train
 
 pytestmark = pytest.mark.models
 
@@ -63,7 +68,7 @@ def asked(demo_files: DemoFiles, reuters: Codebook) -> list[Document]:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> AdapterStore:
-    return AdapterStore(tmp_path_factory.mktemp("adapters"))
+    return store_of(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +84,11 @@ def adapter(
     examples = [VerifiedExample(d.id, d.text, (code,), ("coder",), holdout=False) for d, code in sample]
     train(model, prompt, examples, RECIPE, folder, lambda _progress: None)
     model.save_pretrained(folder / "adapter")
-    return store.publish(folder / "adapter", {"base": str(demo_files.smollm2)})
+    manifest = {
+        "base": str(demo_files.smollm2), "prompt": PROMPT, "max_document_tokens": RECIPE.max_document_tokens,
+        "codebook": reuters.fingerprint,
+    }  # fmt: skip
+    return store.publish(folder / "adapter", manifest)
 
 
 @pytest.fixture(scope="module")
@@ -224,3 +233,31 @@ def test_what_the_server_has_not_is_told(ask: Ask, server: VllmServer, adapter: 
     absent = Adapter("0123456789abcdef", tmp_path / "absent", {})
     with pytest.raises(AdapterError, match=r"adapter 0123456789abcdef: .* answers 404"):
         load_adapter_into_server(ChatApi(server.base_url), None, absent)
+
+
+def test_a_projects_adapters_are_taken_in_as_they_are_promoted_and_rolled_back(
+    server: VllmServer, adapter: Adapter, other_adapter: Adapter, store: AdapterStore, asked: list[Document],
+    reuters: Codebook, record_property: Callable[[str, object], None],
+) -> None:  # fmt: skip
+    api = ChatApi(server.base_url, timeout_seconds=PATIENCE, serves_adapters=True)
+    host = SourceConfig("vllm", SourceKind.CHAT_API, model=server.model, prompt=PROMPT, api=api)
+    project = register(store.home, 1, Experiment("reuters8", (host,)), reuters)
+    pool = SourcePool(CPU, store)
+    found, seconds = [], []
+    for swap in (
+        lambda: promote(project.folder, adapter),
+        lambda: promote(project.folder, other_adapter),
+        lambda: roll_back(project.folder),
+    ):
+        started = time.monotonic()
+        swap()
+        active = Plan.of(project).sources[-1]
+        source = pool.source(reuters, active)
+        first = source.propose(asked[:1])
+        seconds.append(round(time.monotonic() - started, 1))
+        found.append(table([*first, *source.propose(asked[1:4])], reuters))
+        assert first[0].version == active.version
+    record_property("seconds to the first answer", seconds)
+    assert max(seconds) < 10
+    assert np.abs(found[0] - found[1]).max() > 0.05
+    assert found[2] == pytest.approx(found[0], abs=1e-2)

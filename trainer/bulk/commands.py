@@ -13,6 +13,7 @@ from trainer.logs import settings_and_log, stderr
 
 if TYPE_CHECKING:
     from ml_backend.classifying import ClassifySpec
+    from ml_backend.experiment import Priority
     from ml_backend.settings import Settings
     from trainer.bulk.job import BulkJob
 
@@ -62,7 +63,7 @@ def classify(
     """
     from trainer.bulk.classify import classify as classify_job
     from trainer.bulk.classify import finished
-    from trainer.bulk.engine import local_engine, queue_engine
+    from trainer.bulk.engine import Engine, local_engine, queue_engine
     from trainer.bulk.job import BulkJob
 
     settings = settings_and_log()
@@ -74,11 +75,14 @@ def classify(
     if not restart and (manifest := finished(job)) is not None:
         told = f"{out} is finished: nothing to do. --restart classifies anew."
     else:
-        engine, size = (queue_engine, 1) if use_workers else (local_engine, CHUNKS_AT_ONCE)
-        manifest = classify_job(
-            job, lambda: engine(settings, spec), stderr,
-            chunk_documents=settings.chunk_documents * size, restart=restart,
-        )  # fmt: skip
+
+        def engine() -> Engine:
+            if use_workers:
+                return queue_engine(settings, spec, _priority(settings, project_id))
+            return local_engine(settings, spec)
+
+        size = settings.chunk_documents * (1 if use_workers else CHUNKS_AT_ONCE)
+        manifest = classify_job(job, engine, stderr, chunk_documents=size, restart=restart)
         told = _told(job, manifest["input"]["classified"], manifest["documents_per_second"])
     click.echo(json.dumps(manifest, indent=2, ensure_ascii=False) if as_json else told)
 
@@ -97,6 +101,13 @@ def _spec(
         book = load_codebook(codebook)
     project = None if project_id is None else load_project(settings.home, project_id)
     return resolve(settings.home, codebook=book, experiment=experiment, project=project, names=names)
+
+
+def _priority(settings: Settings, project_id: int | None) -> Priority:
+    """Whose turn the documents have: the project's, else the usual one."""
+    from ml_backend.experiment import Priority, load_project
+
+    return Priority.NORMAL if project_id is None else load_project(settings.home, project_id).experiment.priority
 
 
 def _told(job: BulkJob, documents: int, rate: float | None) -> str:

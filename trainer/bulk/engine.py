@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from label_configs.records import Document, Proposal
 from ml_backend.classifying import ClassifySpec, propose_all
+from ml_backend.experiment import Priority
 from ml_backend.settings import Settings
 
 Chunks = Iterable[Sequence[Document]]
@@ -39,7 +40,7 @@ def local_engine(settings: Settings, spec: ClassifySpec) -> Engine:
     return Engine(f"{facts.name}, {facts.dtype_name}, {threads} threads", classify)
 
 
-def queue_engine(settings: Settings, spec: ClassifySpec) -> Engine:
+def queue_engine(settings: Settings, spec: ClassifySpec, priority: Priority) -> Engine:
     """The propose workers. Loads no model. Raises QueueError when Redis is away."""
     from ml_backend import queue
     from ml_backend.classify_queue import classify_over_queue
@@ -48,6 +49,6 @@ def queue_engine(settings: Settings, spec: ClassifySpec) -> Engine:
     redis, exchange = queue.connect(settings), exchange_of(settings)
 
     def classify(chunks: Chunks) -> Made:
-        yield from classify_over_queue(redis, exchange, settings.home, spec, chunks)
+        yield from classify_over_queue(redis, exchange, settings.home, spec, chunks, priority=priority)
 
     return Engine("propose workers", classify)

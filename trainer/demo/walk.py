@@ -28,6 +28,7 @@ from ml_backend.files import FileRecord
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.prelabel_progress import prelabel_progress
 from ml_backend.proposing import Plan
+from ml_backend.round_queue import round_at_hand
 from ml_backend.set_up import set_up_project
 from ml_backend.settings import Settings, with_secrets
 from trainer.demo.coder import ScriptedCoder
@@ -170,7 +171,7 @@ def _walk(
         _review(console, work, {d.id: code for d, code in coded}, server, installation)
     with steps.step("train", "At 100 verified documents a round has started by itself: LoRA on SmolLM2"):
         _wait_for_round(work, installation)
-        record = work.watch_round(console, installation.check)
+        record = work.round.until_ended(console, installation.check)
         console.print(f"   {record.state.value}: {record.reason}")
         if record.state is not RoundState.PROMOTED:
             raise TrainingError(f"the demo's adapter was not promoted: {record.reason}")
@@ -198,7 +199,7 @@ def _wait_for_round(work: Work, installation: Installation) -> None:
 
     def there() -> bool:
         installation.check()
-        return queue.round_at_hand(work.redis, work.project.id) or bool(list_rounds(folder))
+        return round_at_hand(work.redis, work.project.id) or bool(list_rounds(folder))
 
     if not _until(there, ROUND_STARTS_SECONDS):
         raise TrainingError(f"no round has started; see {work.settings.logs_folder / 'scheduler.log'}")
@@ -208,11 +209,11 @@ def _wait_for_refresh(console: Console, work: Work, installation: Installation) 
     """Until open documents and the coded holdout have the adapter's predictions."""
     work.prelabelling.watch(console, installation.check)
     total = prelabel_progress(work.redis, work.project.id).total
-    line = queue.queue(work.redis, queue.PROPOSE)
+    lines = queue.queues(work.redis, queue.PROPOSE)
 
     def idle() -> bool:
         installation.check()
-        return bool(line.count == 0 and line.started_job_registry.count == 0)
+        return all(line.count == 0 and line.started_job_registry.count == 0 for line in lines)
 
     if not _until(idle, REFRESH_SECONDS):
         raise EnvironmentFault(f"the propose worker does not finish; see {work.settings.logs_folder / 'propose.log'}")

@@ -16,6 +16,7 @@ from trainer.evaluation.costs import Costs, costs_of
 from trainer.evaluation.effort import EffortRow, effort_by_arm
 from trainer.evaluation.metrics import Metrics, measure
 from trainer.evaluation.mixing import MixingReport
+from trainer.evaluation.verdicts import GateReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class Evaluation:
 
     ``effort`` is the coders', by arm. Candidates are judged by first decisions, not by those on documents shown again.
     In words, ``notes`` say what the figures rest on, ``advice`` what would make a source's probabilities truer.
-    ``mixing`` is None where all sources weigh the same.
+    ``mixing`` is None where all sources weigh the same, ``gate`` before the first round.
     """
 
     holdout: int
@@ -105,6 +106,7 @@ class Evaluation:
     notes: tuple[str, ...]
     advice: tuple[str, ...]
     mixing: MixingReport | None = None
+    gate: GateReport | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for ``json.dumps``; what is undefined is null."""
@@ -112,6 +114,7 @@ class Evaluation:
             "kept": [asdict(row) | {"rate": row.rate} for row in self.kept],
             "candidates_held_truth": asdict(self.candidates_held_truth) | {"rate": self.candidates_held_truth.rate},
             "mixing": self.mixing.as_json() if self.mixing else None,
+            "gate": self.gate.as_json() if self.gate else None,
         }
 
 
@@ -124,6 +127,7 @@ def evaluate(
     versions: Mapping[str, str] | None = None,
     configs: Mapping[str, SourceConfig] | None = None,
     mixing: MixingReport | None = None,
+    gate: GateReport | None = None,
 ) -> Evaluation:
     """Judge every source on one and the same holdout, and the candidates on every verified document.
 
@@ -131,8 +135,8 @@ def evaluate(
     proposal, so that no figure rests on other documents than the next one. Each source counts in one version: that of
     ``versions``, else its newest, a version being newer than those before it in a document's list of proposals.
     A source without any proposal on the holdout is left out, and a note says so. ``configs`` are the sources as
-    winnow.yaml has them, for prices and temperatures; ``mixing`` goes into the report as it is. Raises CodebookError
-    when a proposal or an example has a label that the codebook has not.
+    winnow.yaml has them, for prices and temperatures; ``mixing`` and ``gate`` go into the report as they are. Raises
+    CodebookError when a proposal or an example has a label that the codebook has not.
     """
     examples, decisions, configs = list(examples), list(decisions), configs or {}
     holdout = {example.document_id: example for example in examples if example.holdout}
@@ -165,9 +169,19 @@ def evaluate(
         effort=effort_by_arm(decisions),
         candidates_held_truth=_held_truth(examples, shown),
         mean_candidates=sum(len(one.candidates) for one in shown.values()) / len(shown) if shown else None,
-        notes=_notes({name: len(own) for name, own in on_holdout.items()}, len(holdout), len(common)),
+        notes=(
+            *_notes({name: len(own) for name, own in on_holdout.items()}, len(holdout), len(common)),
+            *_tempered(
+                row.name
+                for row in rows
+                if row.name in configs
+                and configs[row.name].kind is SourceKind.ADAPTER
+                and configs[row.name].temperature != 1
+            ),
+        ),
         advice=tuple(line for row in rows if (line := _advice(row, configs.get(row.name)))),
         mixing=mixing,
+        gate=gate,
     )
 
 
@@ -242,6 +256,14 @@ def _advice(row: SourceRow, config: SourceConfig | None) -> str:
         f"source {row.name}: `temperature: {temperature:g}` in winnow.yaml lowers ECE from {fit.ece:.3f} to "
         f"{fit.ece_tempered:.3f} (cross-fitted)"
     )
+
+
+def _tempered(adapters: Iterable[str]) -> Iterable[str]:
+    for name in adapters:
+        yield (
+            f"{name} proposes at the temperature that its round fitted on the holdout, so its ECE here is a little too "
+            "good; its manifest has the cross-fitted one"
+        )
 
 
 def _notes(covered: Mapping[str, int], holdout: int, common: int) -> tuple[str, ...]:

@@ -11,13 +11,17 @@ from rich.text import Text
 from trainer.evaluation.costs import PER
 from trainer.evaluation.mixing import MixingReport
 from trainer.evaluation.report import Evaluation, KeptRow
+from trainer.evaluation.verdicts import GateReport, Lead
+from trainer.gate_metrics import NAMES
 
 NOTHING = "–"
 
 
 def tables(evaluation: Evaluation) -> Group:
-    """A row per source: how good it is, what it costs; then effort by arm, what candidates held, and what to know."""
+    """A row per source: how good it is, who leads, what it costs; then effort by arm, and what to know."""
     parts = [_quality(evaluation)]
+    if evaluation.gate and evaluation.gate.lead:
+        parts.append(_lead(evaluation.gate.lead))
     if evaluation.costs:
         parts.append(_costs(evaluation))
     if evaluation.effort:
@@ -48,6 +52,27 @@ def _quality(evaluation: Evaluation) -> Table:
         )
         result.add_row(name, str(source.n if source else 0), *figures, _kept_cell(kept.get(name)))
     return result
+
+
+def _lead(lead: Lead) -> Table:
+    result = Table(title=f"Who leads the candidates, by the {lead.n} holdout documents of round {lead.round}")
+    result.add_column("source", no_wrap=True)
+    for heading in (NAMES.get(lead.metric, lead.metric), "first choice kept since", "pooled", "leads"):
+        result.add_column(heading, justify="right")
+    for row in lead.rates:
+        kept = f"{row.firsts.kept:g}/{row.firsts.shown:g}" if row.firsts.shown else NOTHING
+        result.add_row(
+            row.source, _figure(row.value), kept, _figure(row.rate), "yes" if row.source == lead.source else ""
+        )
+    return result
+
+
+def _gate_lines(gate: GateReport) -> list[str]:
+    lines = [f"Gate, round {one.round}: {one.state}. {one.reason}" for one in gate.verdicts]
+    if gate.lead:
+        why = gate.lead.why
+        lines.append(f"{why[:1].upper()}{why[1:]}.")
+    return lines
 
 
 def _costs(evaluation: Evaluation) -> Table:
@@ -115,7 +140,7 @@ def _weights_lines(mixing: MixingReport) -> list[str]:
 
 def _lines(evaluation: Evaluation) -> list[str]:
     held = evaluation.candidates_held_truth
-    lines = []
+    lines = _gate_lines(evaluation.gate) if evaluation.gate else []
     if held.n and evaluation.mean_candidates is not None:
         lines.append(
             f"Candidates held all true codes of {held.hits} of {held.n} documents ({_percent(held.rate)}), "

@@ -64,7 +64,7 @@ class ThreadWorker:
         while not self._stop.wait(0.01):
             taken = self._redis.lpop(f"rq:queue:{queue.PROPOSE}")
             if taken is not None:
-                job = queue.fetch_job(self._redis, queue.PROPOSE, taken.decode())
+                job = queue.fetch_job(self._redis, taken.decode())
                 assert job is not None
                 self._redis.hset(job.key, mapping={"worker_name": self._name, "status": JobStatus.STARTED.value})
                 done = self._line.work(self.pool, job.id)

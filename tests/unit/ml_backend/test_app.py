@@ -22,12 +22,13 @@ from label_configs import wire
 from label_configs.forms import ReviewForm
 from label_configs.records import Document
 from label_configs.render import render_label_config
-from ml_backend import queue
+from ml_backend import changed_projects, queue
 from ml_backend.app import MAX_BODY, create_app
 from ml_backend.experiment import Project, Review, load_project, register
-from ml_backend.prelabel import candidates_of
 from ml_backend.prelabel_progress import TaskState, move_tasks, start_prelabel
 from ml_backend.proposing import Plan
+from ml_backend.pushing import candidates_of
+from ml_backend.round_queue import ROUND_JOB
 from ml_backend.settings import Settings
 from ml_backend.sources.fake import FakePool, FakeSource
 
@@ -378,7 +379,7 @@ def test_a_webhook_about_annotations_is_noted(
     answer = client.post("/webhook", json=payload, headers=bearer)
     assert time.monotonic() - started < 0.2
     assert answer.get_json() == {"status": "noted"}
-    assert queue.wait_changed(redis, 1) == {7}
+    assert changed_projects.wait_changed(redis, 1) == {7}
 
 
 def test_start_training_enqueues_a_round_once(
@@ -389,7 +390,7 @@ def test_start_training_enqueues_a_round_once(
             client.post("/webhook", json={"action": "START_TRAINING", "project": 7}, headers=bearer).status_code == 200
         )
     (job,) = queue.queue(redis, queue.TRAIN).jobs
-    assert (job.func_name, list(job.args), job.timeout) == (queue.ROUND_JOB, [7], queue.TRAIN_TIMEOUT)
+    assert (job.func_name, list(job.args), job.timeout) == (ROUND_JOB, [7, False], 25 * 3600)
 
 
 def test_webhooks_of_other_projects_and_other_matters_leave_no_trace(

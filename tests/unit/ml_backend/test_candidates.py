@@ -166,3 +166,28 @@ def test_more_room_only_adds_candidates(proposals: list[Proposal], rule: Candida
     assert found(max=rule.max + 1)[: rule.max] == found()
     wide = len(LABELS)
     assert set(found(max=wide)) <= set(found(max=wide, top_k=rule.top_k + 1))
+
+
+def led(*proposals: Proposal, leader: str, codebook: Codebook = BOOK, **rule: float) -> list[str]:
+    made = candidate_set("d1", proposals, CandidateRule(**rule), "v", codebook, leader=leader)  # type: ignore[arg-type]
+    return [c.label for c in made.candidates]
+
+
+def test_what_the_leading_source_stands_for_comes_first() -> None:
+    c = proposal("c", corn=0.4, coal=0.3, oil=0.2, ship=0.1)
+    assert shown(A, B, c, top_k=1) == ["grain", "ship", "corn"]
+    assert led(A, B, c, leader="c", top_k=1) == ["corn", "grain", "ship"]
+    assert led(A, B, c, leader="c", top_k=2)[:2] == ["corn", "grain"], "its second choice is not led"
+    assert led(A, B, c, leader="c", top_k=1, max=1) == ["corn"]
+    assert led(A, B, leader="c") == shown(A, B), "it has not proposed"
+
+
+def test_a_leader_stands_for_all_that_it_holds_to_be_true() -> None:
+    both = proposal("a", corn=0.9, coal=0.6, ship=0.4)
+    others = proposal("b", ship=0.95, oil=0.9), proposal("c", ship=0.95, oil=0.9)
+    assert led(both, *others, leader="a", codebook=SEVERAL)[:2] == ["corn", "coal"]
+    assert led(both, *others, leader="b", codebook=SEVERAL)[:2] == ["ship", "oil"]
+    levels = Proposal("d1", "a", "a@1", (ScoredLabel("corn:high", 0.6), ScoredLabel("ship:low", 0.3)))
+    other = Proposal("d1", "b", "b@1", (ScoredLabel("ship:low", 0.9), ScoredLabel("corn:low", 0.4)))
+    found = led(levels, other, leader="a", codebook=GRADED)
+    assert [label.split(":")[0] for label in found][:2] == ["corn", "ship"], "the code leads, at the likeliest level"

@@ -8,26 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from label_configs.errors import AdapterError, ModelError
 from ml_backend.causal_model import CausalModel
 from ml_backend.devices import DeviceFacts
+from tests.tiny_models import make_adapter
 
 IDS = torch.tensor([[5, 9, 2, 77, 31]])
-
-
-def make_adapter(base: Path, folder: Path, seed: int, layers: list[int] | None = None) -> Path:
-    torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_pretrained(base)
-    config = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", layers_to_transform=layers)
-    tuned = get_peft_model(model, config)
-    for name, parameter in tuned.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.5)
-    tuned.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def objects(line: ClassifyQueue) -> list[str]:
 
 def started(redis: Redis, job_id: str, worker: str) -> None:
     """As when a worker has taken the job."""
-    job = queue.fetch_job(redis, queue.PROPOSE, job_id)
+    job = queue.fetch_job(redis, job_id)
     assert job is not None
     redis.lrem(f"rq:queue:{queue.PROPOSE}", 0, job_id)
     job.set_status(JobStatus.STARTED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from label_configs.codebook import Codebook
 from label_configs.errors import ConfigError, EnvironmentFault
 from label_configs.forms import ReviewForm
-from ml_backend.experiment import Experiment, load_experiment, load_project, register, registered
+from ml_backend.experiment import Experiment, Project, load_experiment, load_project, register, registered
 from ml_backend.source_config import SourceKind
 
 BOOK = """\
@@ -184,3 +185,16 @@ def test_each_mistake_is_told_with_its_line(tmp_path: Path, text: str, messages:
 def test_an_absent_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"winnow\.yaml: cannot be read"):
         load_experiment(tmp_path / "winnow.yaml")
+
+
+def test_a_project_is_read_again_only_when_it_was_registered_again(project: Project) -> None:
+    found = load_project(project.home, project.id)
+    assert load_project(project.home, project.id) is found, "each call of Label Studio asks for it"
+    register(project.home, project.id, replace(found.experiment, text="body"), found.codebook)
+    assert load_project(project.home, project.id).experiment.text == "body"
+    path = project.folder / "codebook.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("key: grain", "key: corn"), encoding="utf-8")
+    assert load_project(project.home, project.id).codebook.label_keys == ("ship", "shipping", "corn")
+    (project.folder / "winnow.yaml").unlink()
+    with pytest.raises(ConfigError, match="not known to Winnow"):
+        load_project(project.home, project.id)

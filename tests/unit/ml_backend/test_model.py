@@ -23,10 +23,10 @@ from label_configs import wire
 from label_configs.errors import ConfigError
 from label_configs.records import Document
 from label_configs.render import render_label_config
-from ml_backend import _wsgi, queue
+from ml_backend import _wsgi, changed_projects, proposal_cache
 from ml_backend.experiment import Project
-from ml_backend.prelabel import candidates_of
 from ml_backend.proposing import Plan
+from ml_backend.pushing import candidates_of
 from ml_backend.settings import Settings
 from ml_backend.sources.fake import FakeSource
 
@@ -57,7 +57,7 @@ def tasks(project: Project, redis: Redis) -> list[dict[str, Any]]:
     for number, text in enumerate(("ship ship", "grain"), 1):
         document = Document(f"d{number}", text, number)
         proposals = FakeSource("words", plan.names[0][1], project.codebook).propose([document])
-        queue.put_proposals(redis, project.codebook.fingerprint, [(document, proposals[0])])
+        proposal_cache.put_proposals(redis, project.codebook.fingerprint, [(document, proposals[0])])
         shown = candidates_of(project, plan.candidates(document, proposals))
         made.append({"id": number, "project": 7, "data": wire.task_data(document, form=project.form) | shown})
     return made
@@ -142,19 +142,19 @@ def test_label_studio_mls_own_webhook_notes_the_change(
     event = {"action": "ANNOTATION_CREATED", "project": {"id": 7, "label_config": config}, "annotation": {"id": 1}}
     plain.post("/webhook", event)
     # 1.0.9 runs fit in a process of its own, which imports torch first.
-    assert queue.wait_changed(redis, 60) == {7}
+    assert changed_projects.wait_changed(redis, 60) == {7}
 
 
 def test_fit_takes_both_interfaces_and_ignores_the_rest(project: Project, redis: Redis, config: str) -> None:
     model = WinnowModel(project_id="7", label_config=config) if IS_2X else WinnowModel(label_config=config)
     data = {"project": {"id": 7}}
     assert model.fit("ANNOTATION_CREATED", data) == {}
-    assert queue.wait_changed(redis, 1) == {7}
+    assert changed_projects.wait_changed(redis, 1) == {7}
     assert model.fit((), event="START_TRAINING", data={"project": 7}, job_id="1", workdir="x") == {}
-    assert queue.wait_changed(redis, 1) == {7}
+    assert changed_projects.wait_changed(redis, 1) == {7}
     for arguments, keywords in (((), {}), (((), "workdir"), {}), (("PROJECT_UPDATED", data), {})):
         assert model.fit(*arguments, **keywords) == {}
-    assert queue.wait_changed(redis, 0.1) == set()
+    assert changed_projects.wait_changed(redis, 0.1) == set()
 
 
 def test_predict_without_a_project_is_told(project: Project, config: str) -> None:
@@ -174,7 +174,7 @@ def test_winnows_own_views_answer_for_setup_and_webhook(
     headers = {"Authorization": f"Bearer {settings.webhook_token.get_secret_value()}"}
     event = {"action": "ANNOTATIONS_DELETED", "annotations": [{"id": 1}], "project": {"id": 7, "token": "secret-token"}}
     assert dressed.post("/webhook", json=event, headers=headers).status_code == 200
-    assert queue.wait_changed(redis, 1) == {7}
+    assert changed_projects.wait_changed(redis, 1) == {7}
     files = [path for path in settings.home.rglob("*") if path.is_file()]
     assert not any(b"secret-token" in path.read_bytes() for path in files)
 

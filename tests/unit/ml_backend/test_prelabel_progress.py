@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 from flask.testing import FlaskClient
@@ -12,7 +13,7 @@ from ml_backend import queue
 from ml_backend.app import create_app
 from ml_backend.experiment import Project
 from ml_backend.heartbeat import beat
-from ml_backend.prelabel import Scope, enqueue_chunk, enqueue_lost, tasks_at_hand
+from ml_backend.prelabel import enqueue_chunk, enqueue_lost, tasks_at_hand
 from ml_backend.prelabel_progress import (
     REASON_LENGTH,
     Progress,
@@ -23,6 +24,7 @@ from ml_backend.prelabel_progress import (
     start_prelabel,
     tasks_in,
 )
+from ml_backend.pushing import Scope
 from ml_backend.settings import Settings
 from tests.unit.ml_backend.described import conforms
 
@@ -73,9 +75,9 @@ def test_reasons_are_short(redis: Redis) -> None:
 
 
 def test_what_is_at_hand_is_in_a_job_that_waits_or_that_a_living_worker_has(redis: Redis, project: Project) -> None:
-    enqueue_chunk(redis, 7, "v1", [1, 2], Scope.REVIEW)
-    enqueue_chunk(redis, 7, "v1", [3], Scope.SOURCES)
-    enqueue_chunk(redis, 8, "v1", [4], Scope.REVIEW)
+    enqueue_chunk(redis, project, "v1", [1, 2], Scope.REVIEW)
+    enqueue_chunk(redis, project, "v1", [3], Scope.SOURCES)
+    enqueue_chunk(redis, replace(project, id=8), "v1", [4], Scope.REVIEW)
     assert tasks_at_hand(redis, 7) == {Scope.REVIEW: {1, 2}, Scope.SOURCES: {3}}
     start_prelabel(redis, 7, "v1", [1, 2])
     assert enqueue_lost(redis, project, chunk=4) == 0
@@ -88,7 +90,7 @@ def test_what_is_at_hand_is_in_a_job_that_waits_or_that_a_living_worker_has(redi
 
 def test_what_a_killed_worker_had_is_enqueued_again(redis: Redis, project: Project) -> None:
     start_prelabel(redis, 7, "v1", [1, 2, 5])
-    enqueue_chunk(redis, 7, "v1", [1, 2], Scope.REVIEW)
+    enqueue_chunk(redis, project, "v1", [1, 2], Scope.REVIEW)
     begin(redis, 1, 2)
     assert enqueue_lost(redis, project, chunk=4) == 3
     assert tasks_at_hand(redis, 7)[Scope.REVIEW] == {1, 2, 5}

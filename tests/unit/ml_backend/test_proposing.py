@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from redis import Redis
 from label_configs.codebook import Codebook
 from label_configs.drawing import is_holdout
 from label_configs.errors import AdapterError
-from label_configs.records import Arm, Document, Proposal
+from label_configs.records import Arm, Document, Proposal, ScoredLabel
 from ml_backend import adapters
 from ml_backend.experiment import Experiment, Order, Project, Review, Training, register
+from ml_backend.leading import Judged, Standing, identity_of, save_standing
 from ml_backend.mixing import EQUAL, Evidence, MixingWeights
 from ml_backend.ordering import TIES
 from ml_backend.proposing import Plan
@@ -150,3 +152,22 @@ def test_weights_are_a_part_of_the_plan_and_of_its_version(redis: Redis, two: Pr
     with taking_over(two.folder, EQUAL):
         pass
     assert Plan.of(two) == before
+
+
+def test_the_source_that_leads_is_a_part_of_the_plan_and_of_its_version(two: Project) -> None:
+    before = Plan.of(two)
+    rows = tuple(
+        Judged(active.config.name, identity_of(active.config), value)
+        for active, value in zip(before.sources, (0.5, 0.9), strict=True)
+    )
+    save_standing(two.folder, Standing("r1", "accuracy", 40, datetime.now(UTC), two.codebook.fingerprint, rows))
+    after = Plan.of(two)
+    first, second = (active.config.name for active in before.sources)
+    assert (before.leader, after.leader) == ("", second)
+    assert before.version != after.version
+    document = Document("d1", "ship")
+    ship = (ScoredLabel("ship", 0.9), ScoredLabel("grain", 0.1))
+    grain = (ScoredLabel("grain", 0.6), ScoredLabel("ship", 0.4))
+    made = [Proposal("d1", first, "1", ship), Proposal("d1", second, "1", grain)]
+    assert before.candidates(document, made).candidates[0].label == "ship"
+    assert after.candidates(document, made).candidates[0].label == "grain"

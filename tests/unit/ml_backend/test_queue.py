@@ -13,7 +13,7 @@ from redis import Redis
 from label_configs.codebook import Codebook
 from label_configs.errors import QueueError
 from label_configs.records import Document
-from ml_backend import queue
+from ml_backend import changed_projects, locks, proposal_cache, queue, round_queue
 from ml_backend.prelabel_progress import TaskState, move_tasks, prelabel_progress, start_prelabel, tasks_in
 from ml_backend.settings import Settings
 from ml_backend.sources.fake import FakeSource
@@ -51,29 +51,29 @@ def source(codebook: Codebook) -> FakeSource:
 def test_proposals_come_back_as_they_were_kept(redis: Redis, source: FakeSource) -> None:
     documents = [Document("d1", "ship ship grain"), Document("d2", "grain"), Document("d3", "nothing of it")]
     made = source.propose(documents)
-    queue.put_proposals(redis, "book", zip(documents, made, strict=True))
+    proposal_cache.put_proposals(redis, "book", zip(documents, made, strict=True))
     names = [("words", "words/fake@base")]
-    assert [row["words"] for row in queue.get_proposals(redis, "book", documents, names)] == made
-    assert queue.get_proposals(redis, "other book", documents, names) == [{}, {}, {}]
-    assert queue.get_proposals(redis, "book", documents, [("words", "words/fake@a1")]) == [{}, {}, {}]
-    assert queue.get_proposals(redis, "book", [], names) == []
-    assert queue.get_proposals(redis, "book", documents, []) == [{}, {}, {}]
+    assert [row["words"] for row in proposal_cache.get_proposals(redis, "book", documents, names)] == made
+    assert proposal_cache.get_proposals(redis, "other book", documents, names) == [{}, {}, {}]
+    assert proposal_cache.get_proposals(redis, "book", documents, [("words", "words/fake@a1")]) == [{}, {}, {}]
+    assert proposal_cache.get_proposals(redis, "book", [], names) == []
+    assert proposal_cache.get_proposals(redis, "book", documents, []) == [{}, {}, {}]
 
 
 def test_documents_of_equal_text_share_their_proposals(redis: Redis, source: FakeSource) -> None:
     first, twin = Document("d1", "grain"), Document("d9", "grain")
-    queue.put_proposals(redis, "book", [(first, source.propose([first])[0])])
-    (row,) = queue.get_proposals(redis, "book", [twin], [("words", source.version)])
+    proposal_cache.put_proposals(redis, "book", [(first, source.propose([first])[0])])
+    (row,) = proposal_cache.get_proposals(redis, "book", [twin], [("words", source.version)])
     assert row["words"].document_id == "d9"
 
 
 def test_no_text_of_a_document_is_in_redis(redis: Redis, source: FakeSource) -> None:
     document = Document("d1", SECRET_TEXT)
-    queue.put_proposals(redis, "book", [(document, source.propose([document])[0])])
+    proposal_cache.put_proposals(redis, "book", [(document, source.propose([document])[0])])
     queue.enqueue(redis, queue.PROPOSE, "ml_backend.jobs.propose_tasks", [7, [1, 2]], job_id="j", timeout=9)
-    queue.mark_changed(redis, 7)
+    changed_projects.mark_changed(redis, 7)
     start_prelabel(redis, 7, "v", [1, 2])
-    queue.put_round_progress(redis, 7, {"stage": "train"})
+    round_queue.put_round_progress(redis, 7, {"stage": "train"})
     kept = everything(redis)
     assert kept.count(b"winnow") >= 5
     for word in SECRET_TEXT.split():
@@ -83,11 +83,11 @@ def test_no_text_of_a_document_is_in_redis(redis: Redis, source: FakeSource) -> 
 
 def test_everything_kept_runs_out(redis: Redis, source: FakeSource) -> None:
     document = Document("d1", "grain")
-    queue.put_proposals(redis, "book", [(document, source.propose([document])[0])])
+    proposal_cache.put_proposals(redis, "book", [(document, source.propose([document])[0])])
     start_prelabel(redis, 7, "v", [1, 2])
     move_tasks(redis, 7, TaskState.FAILED, [1], {1: "no text"})
-    queue.put_round_progress(redis, 7, {"stage": "train"})
-    assert all(0 < redis.ttl(key) <= queue.PROPOSAL_TTL for key in redis.scan_iter())
+    round_queue.put_round_progress(redis, 7, {"stage": "train"})
+    assert all(0 < redis.ttl(key) <= queue.KEPT_SECONDS for key in redis.scan_iter())
 
 
 def test_a_job_is_enqueued_once_until_it_ended(redis: Redis) -> None:
@@ -96,33 +96,26 @@ def test_a_job_is_enqueued_once_until_it_ended(redis: Redis) -> None:
 
     assert enqueue()
     assert not enqueue()
-    job = queue.fetch_job(redis, queue.PROPOSE, "one")
+    job = queue.fetch_job(redis, "one")
     assert job is not None
     assert (job.timeout, job.func_name, list(job.args)) == (9, "builtins.abs", [-1])
     job.cancel()
     assert enqueue()
-    assert queue.fetch_job(redis, queue.PROPOSE, "none-such") is None
+    assert queue.fetch_job(redis, "none-such") is None
 
 
 def test_changes_are_collected_and_handed_out_once(redis: Redis) -> None:
     for project in (7, 8, 7):
-        queue.mark_changed(redis, project)
-    assert queue.wait_changed(redis, 5) == {7, 8}
+        changed_projects.mark_changed(redis, project)
+    assert changed_projects.wait_changed(redis, 5) == {7, 8}
     started = time.monotonic()
-    assert queue.wait_changed(redis, 0.1) == set()
+    assert changed_projects.wait_changed(redis, 0.1) == set()
     assert 0.1 <= time.monotonic() - started < 2
     assert redis.dbsize() == 0
 
 
-def test_the_progress_of_a_round_is_replaced(redis: Redis) -> None:
-    assert queue.round_progress(redis, 7) == {}
-    queue.put_round_progress(redis, 7, {"stage": "train", "step": 3})
-    queue.put_round_progress(redis, 7, {"stage": "done"})
-    assert queue.round_progress(redis, 7) == {"stage": "done"}
-
-
 def test_a_lock_has_one_owner_who_may_renew_it(redis: Redis) -> None:
-    mine, other = queue.Lock(redis, "scheduler", 60), queue.Lock(redis, "scheduler", 60)
+    mine, other = locks.Lock(redis, "scheduler", 60), locks.Lock(redis, "scheduler", 60)
     assert mine.hold()
     assert mine.hold()
     assert not other.hold()
@@ -135,10 +128,10 @@ def test_a_lock_has_one_owner_who_may_renew_it(redis: Redis) -> None:
 
 
 def test_a_lock_runs_out_with_its_owner(redis: Redis) -> None:
-    mine, other = queue.Lock(redis, "scheduler", 60), queue.Lock(redis, "scheduler", 60)
+    mine, other = locks.Lock(redis, "scheduler", 60), locks.Lock(redis, "scheduler", 60)
     assert mine.hold()
-    assert redis.pexpire(queue.LOCK_KEY.format(name="scheduler"), 1)
-    while redis.exists(queue.LOCK_KEY.format(name="scheduler")):
+    assert redis.pexpire(locks.LOCK_KEY.format(name="scheduler"), 1)
+    while redis.exists(locks.LOCK_KEY.format(name="scheduler")):
         pass
     assert other.hold()
     assert not mine.hold()
@@ -192,19 +185,21 @@ def test_every_function_tells_when_redis_goes_away(codebook: Codebook, source: F
     gone = queue.client(Settings(home=tmp_path, redis_url=SecretStr(f"redis://:hunter2@127.0.0.1:{away()}/0")))
     document = Document("d1", "grain")
     for call in (
-        lambda: queue.put_proposals(gone, "book", [(document, source.propose([document])[0])]),
-        lambda: queue.get_proposals(gone, "book", [document], [("words", "v")]),
+        lambda: proposal_cache.put_proposals(gone, "book", [(document, source.propose([document])[0])]),
+        lambda: proposal_cache.get_proposals(gone, "book", [document], [("words", "v")]),
         lambda: queue.enqueue(gone, queue.PROPOSE, "builtins.abs", [1], job_id="j", timeout=9),
-        lambda: queue.fetch_job(gone, queue.PROPOSE, "j"),
-        lambda: queue.mark_changed(gone, 7),
-        lambda: queue.wait_changed(gone, 0.1),
+        lambda: queue.fetch_job(gone, "j"),
+        lambda: changed_projects.mark_changed(gone, 7),
+        lambda: changed_projects.wait_changed(gone, 0.1),
         lambda: start_prelabel(gone, 7, "v", [1]),
         lambda: move_tasks(gone, 7, TaskState.DONE, [1]),
         lambda: prelabel_progress(gone, 7),
         lambda: tasks_in(gone, 7, TaskState.DONE),
-        lambda: queue.put_round_progress(gone, 7, {}),
-        lambda: queue.round_progress(gone, 7),
-        lambda: queue.Lock(gone, "scheduler", 60).hold(),
+        lambda: round_queue.put_round_progress(gone, 7, {}),
+        lambda: round_queue.round_progress(gone, 7),
+        lambda: round_queue.round_at_hand(gone, 7),
+        lambda: round_queue.ask_to_stop(gone, 7),
+        lambda: locks.Lock(gone, "scheduler", 60).hold(),
     ):
         with pytest.raises(QueueError, match=r"^Redis: .*winnow doctor"):
             call()

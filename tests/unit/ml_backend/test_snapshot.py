@@ -6,13 +6,16 @@ import json
 import os
 from pathlib import Path
 
+import pyarrow
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from label_configs.errors import LabelStudioError, TrainingError
 from label_configs.records import VerifiedExample
 from ml_backend import snapshot as snapshots
+from ml_backend.example_file import MAGIC, ROW_GROUP
 from ml_backend.snapshot import (
     ENOUGH_EXAMPLES,
     examples_digest,
@@ -51,28 +54,100 @@ def test_the_digest_is_of_what_is_learned() -> None:
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
+tuples = st.lists(texts).map(tuple)
+anyone = st.builds(
+    VerifiedExample, texts, texts, tuples, tuples, st.booleans(),
+    st.none() | st.integers(0, 2**63 - 1), tuples, st.floats(0, 1), st.booleans(),
+)  # fmt: skip
 
 
-@given(
-    st.lists(
-        st.builds(
-            VerifiedExample,
-            texts,
-            texts,
-            st.lists(texts).map(tuple),
-            st.lists(texts).map(tuple),
-            st.booleans(),
-            st.none() | st.integers(),
-        )
-    )
-)
+@settings(deadline=None)
+@given(st.lists(anyone))
 def test_a_snapshot_reads_back_what_was_written(
     tmp_path_factory: pytest.TempPathFactory, examples: list[VerifiedExample]
 ) -> None:
-    path = tmp_path_factory.mktemp("snapshot") / "deep" / "examples.jsonl"
-    write_examples(path, examples)
+    path = tmp_path_factory.mktemp("snapshot") / "deep" / "examples.parquet"
+    write_examples(path, examples, codebook="1234")
     assert read_examples(path) == examples
-    assert [file.name for file in path.parent.iterdir()] == ["examples.jsonl"]
+    assert [file.name for file in path.parent.iterdir()] == ["examples.parquet"]
+
+
+def test_a_snapshot_of_several_row_groups_says_what_it_is(tmp_path: Path) -> None:
+    path, many = tmp_path / "examples.parquet", examples(2 * ROW_GROUP + 1)
+    write_examples(path, many, codebook="1234")
+    assert read_examples(path) == many
+    found = parquet.ParquetFile(path)
+    assert found.num_row_groups == 3
+    assert found.schema_arrow.metadata[b"winnow.codebook"] == b"1234"
+    assert found.schema_arrow.metadata[b"winnow.examples"].decode() == examples_digest(many)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("text", "another"),
+        ("labels", ["acq"]),
+        ("coders", ["bob"]),
+        ("task_id", 9),
+        ("weight", 0.5),
+        ("rejected", ["ship"]),
+        ("holdout", True),
+        ("silver", True),
+    ],
+)
+def test_a_changed_snapshot_is_refused(tmp_path: Path, column: str, value: object) -> None:
+    path = tmp_path / "examples.parquet"
+    write_examples(path, examples(3))
+    table = parquet.read_table(path)
+    rows = table.to_pylist()
+    rows[1][column] = value
+    parquet.write_table(pyarrow.Table.from_pylist(rows, table.schema), path)
+    with pytest.raises(TrainingError, match=r"examples\.parquet: changed since it was written"):
+        read_examples(path)
+
+
+def test_a_snapshot_with_another_codebook_or_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "examples.parquet"
+    for key in ("winnow.codebook", "winnow.examples", "winnow.format"):
+        write_examples(path, examples(3), codebook="1234")
+        table = parquet.read_table(path)
+        parquet.write_table(table.replace_schema_metadata({**table.schema.metadata, key.encode(): b"other"}), path)
+        with pytest.raises(TrainingError, match="changed since it was written"):
+            read_examples(path)
+
+
+def test_a_damaged_snapshot_is_refused_wherever_it_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "examples.parquet"
+    write_examples(path, examples(50))
+    whole = path.read_bytes()
+    for place in range(len(MAGIC), len(whole), 29):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        told = ""
+        try:
+            found = read_examples(path)
+        except TrainingError as error:
+            told = str(error)
+        assert told.startswith(f"{path}: ") or found == examples(50), f"damage at byte {place} is not seen"
+        assert "\n" not in told
+    for length in (len(MAGIC), len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(TrainingError, match=r"examples\.parquet: no snapshot of examples, or a damaged one"):
+            read_examples(path)
+
+
+def test_a_table_of_something_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "examples.parquet"
+    parquet.write_table(pyarrow.table({"text": ["a"]}), path)
+    with pytest.raises(TrainingError, match="no snapshot of examples"):
+        read_examples(path)
+
+
+def test_json_lines_of_older_installations_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "0123.jsonl"
+    path.write_text(f"{GOOD}\n{GOOD.replace('null', '7')}\n")
+    assert read_examples(path) == [
+        VerifiedExample("a", "t", ("x",), (), False, task_id) for task_id in (None, 7)
+    ]  # fmt: skip
 
 
 GOOD = '{"document_id": "a", "text": "t", "labels": ["x"], "coders": [], "holdout": false, "task_id": null}'
@@ -89,7 +164,7 @@ GOOD = '{"document_id": "a", "text": "t", "labels": ["x"], "coders": [], "holdou
         (GOOD.replace("false", "0"), "holdout is 0"),
     ],
 )
-def test_a_damaged_snapshot_is_refused_with_file_and_line(tmp_path: Path, line: str, complaint: str) -> None:
+def test_damaged_json_lines_are_refused_with_file_and_line(tmp_path: Path, line: str, complaint: str) -> None:
     path = tmp_path / "examples.jsonl"
     path.write_text(f"{GOOD}\n{line}\n{GOOD}\n")
     with pytest.raises(TrainingError, match=rf"examples\.jsonl:2: {complaint}") as caught:
@@ -108,12 +183,11 @@ def test_a_missing_or_binary_snapshot_is_refused(tmp_path: Path) -> None:
 # Publishing
 
 
-@given(st.lists(st.builds(VerifiedExample, texts, texts, st.just(("a",)), st.just(("ann",)), st.booleans())))
-def test_nothing_of_the_holdout_enters(
-    tmp_path_factory: pytest.TempPathFactory, verified: list[VerifiedExample]
-) -> None:
-    path = publish_snapshot(tmp_path_factory.mktemp("project"), verified)
-    assert read_examples(path) == [one for one in verified if not one.holdout]
+@settings(deadline=None)
+@given(st.lists(anyone))
+def test_nothing_of_the_holdout_enters(tmp_path_factory: pytest.TempPathFactory, every: list[VerifiedExample]) -> None:
+    path = publish_snapshot(tmp_path_factory.mktemp("project"), every)
+    assert read_examples(path) == [one for one in every if not one.holdout]
 
 
 def test_the_holdout_does_not_change_the_snapshot(tmp_path: Path) -> None:
@@ -167,10 +241,13 @@ def test_old_snapshots_are_dropped_but_not_those_in_use(tmp_path: Path, monkeypa
     with taking_over(tmp_path):
         pass
     paths = []
+    old = first.with_name("0123.jsonl")
+    old.write_text("")
+    os.utime(old, ns=(20, 20))
     for number in range(21, 27):
         paths.append(publish_snapshot(tmp_path, examples(number)))
         os.utime(paths[-1], ns=(number, number))
-    assert {path for path in [first, *paths] if path.exists()} == {first, *paths[-3:]}
+    assert {path for path in [first, old, *paths] if path.exists()} == {first, *paths[-3:]}
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"snapshot": 3, "examples": 20, "labels": 2}'])

@@ -96,6 +96,9 @@ def test_the_review_version_names_all_that_the_candidates_depend_on(project: Pro
     weighted = review_version(project, active_sources(project, None), "0123456789abcdef")
     assert weighted not in versions
     assert review_version(project, active_sources(project, None), "") == version(project)
+    led = {review_version(project, active_sources(project, None), leader=name) for name in ("words", "adapter")}
+    assert len(led | versions | {weighted}) == 12
+    assert review_version(project, active_sources(project, None), leader="") == version(project)
     for harmless in (Review(overlap=2), Review(random_share=0.5), Review(repeat_share=0.1)):
         assert version(replace(project, experiment=replace(experiment, review=harmless))) == version(project)
     assert version(replace(project, id=8)) == version(project)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,10 @@ def test_a_damaged_record_is_told(tmp_path: Path) -> None:
     (tmp_path / "weights" / "current.json").write_text("{")
     with pytest.raises(TrainingError, match=r"current\.json: damaged; delete it"):
         weights_in_force(tmp_path)
+
+
+def test_what_coders_said_since_a_round_is_kept_with_the_weights(tmp_path: Path) -> None:
+    plain = take_over(tmp_path, FIRST)
+    told = replace(FIRST, firsts={"a": Evidence(3.5, 4)}, since="r1")
+    assert take_over(tmp_path, told) != plain
+    assert weights_in_force(tmp_path).weights == told

@@ -28,10 +28,9 @@ def test_auto_precision_is_what_the_device_computes_in() -> None:
 
 
 def test_weights_are_held_in_what_they_are_used_in() -> None:
-    bf16 = LoraRecipe(precision=Precision.BF16)
-    assert weights_dtype(bf16, GPU) is torch.bfloat16
-    assert weights_dtype(bf16, FAST_CPU) is torch.float32
-    assert weights_dtype(LoraRecipe(precision=Precision.FP16), GPU) is torch.float32
+    held = {precision: weights_dtype(LoraRecipe(precision=precision)) for precision in Precision}
+    assert held.pop(Precision.BF16) is torch.bfloat16
+    assert set(held.values()) == {torch.float32}
 
 
 def test_quantization_is_as_the_recipe_says() -> None:

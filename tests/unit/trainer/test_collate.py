@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 from label_configs.codebook import Code, Codebook, Kind
 from label_configs.records import VerifiedExample
 from ml_backend.prompts import Prompt
-from trainer.collate import IGNORED, Collator, SequenceDataset
+from trainer.collate import IGNORED, Collator
 from trainer.sequences import Sequenced, sequences
 
 CODES = (Code("s", "S", "Ships.", "ab"), Code("t", "T", "Trains.", "abc"), Code("u", "U", "Grain.", "x"))
@@ -96,10 +96,3 @@ def test_what_is_learned_is_each_answer_once(tokenizer: Any, tmp_path: Path) -> 
     learned = [sorted(t for t in row.tolist() if t != IGNORED) for row in batch["targets"]]
     assert learned == [sorted(token for path, start in row.paths for token in path[start:]) for row in rows]
     assert batch["allowed"].dtype == torch.bool
-
-
-def test_a_dataset_is_a_list() -> None:
-    rows = [Sequenced((1,), (((2,), 0),), (1,)), Sequenced((3,), (((4,), 0),), (1,))]
-    dataset = SequenceDataset(rows)
-    assert len(dataset) == 2
-    assert list(dataset) == rows == [dataset[0], dataset[1]]

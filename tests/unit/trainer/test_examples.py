@@ -8,12 +8,7 @@ from hypothesis import strategies as st
 from label_configs.codebook import Kind
 from label_configs.drawing import is_holdout
 from label_configs.records import Decision, Document, VerifiedExample
-from trainer.examples import (
-    Leak,
-    leaks,
-    verified_examples,
-    without_leaks,
-)
+from trainer.examples import verified_examples
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
@@ -21,10 +16,6 @@ NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 def decision(coder: str, *labels: str, document: str = "d1", **fields: object) -> Decision:
     annotation_id = fields.pop("annotation_id", 1)
     return Decision(document, 7, annotation_id, coder, "keep", kept=labels, **fields)  # type: ignore[arg-type]
-
-
-def example(document_id: str, text: str, *labels: str, holdout: bool = False) -> VerifiedExample:
-    return VerifiedExample(document_id, text, labels or ("earn",), ("ann",), holdout)
 
 
 # Holdout
@@ -81,22 +72,32 @@ def test_verified_examples_are_sorted_and_flagged() -> None:
     assert examples[0] == VerifiedExample("doc-0", "text of doc-0", ("earn",), ("ann", "bob"), False, 3)
 
 
-def test_leaks_ignore_case_and_white_space_only() -> None:
-    examples = [
-        example("h1", "Oil  prices\nrose.", holdout=True),
-        example("h2", "Grain fell.", holdout=True),
-        example("t1", " oil PRICES rose. "),
-        example("t2", "Oil prices rose!"),
-        example("t3", "STRASSE", "acq"),
-        example("h3", "straße", holdout=True),
+def test_rejected_is_what_everybody_who_saw_it_struck_out() -> None:
+    documents = {"d1": Document("d1", "text"), "d2": Document("d2", "text 2"), "d3": Document("d3", "text 3")}
+    decisions = [
+        decision("ann", "earn", rejected=("ship", "acq")),
+        decision("bob", "earn", rejected=("trade",)),  # did not see ship and acq
+        decision("cai", "earn", "acq", rejected=("trade",)),
+        # An outvoted coder's rejection is one of a label that holds; a coder who added a label did not see it.
+        decision("ann", "earn", document="d2"),
+        decision("bob", rejected=("earn",), document="d2"),
+        decision("cai", missed=("earn", "ship"), document="d2"),
+        decision("dan", rejected=("ship", "grain"), document="d2"),
+        decision("eve", "earn", document="d2"),
+        # What does not count: an unsure decision, and others than the ground truth.
+        decision("ann", "earn", rejected=("ship",), document="d3", ground_truth=True),
+        decision("bob", "earn", rejected=("acq",), document="d3"),
+        decision("cai", "earn", rejected=("trade",), document="d3", unsure=True),
     ]
-    assert leaks(examples) == [Leak("t1", "h1"), Leak("t3", "h3")]
-    kept = without_leaks(examples)
-    assert [one.document_id for one in kept] == ["h1", "h2", "t2", "h3"]
-    assert leaks(kept) == []
+    found = verified_examples(documents, decisions, kind=Kind.MULTILABEL, holdout_share=0)
+    assert {one.document_id: (one.labels, one.rejected) for one in found} == {
+        "d1": (("earn",), ("ship", "trade")),
+        "d2": (("earn",), ("grain",)),
+        "d3": (("earn",), ("ship",)),
+    }
 
 
-def test_duplicates_on_one_side_are_no_leak() -> None:
-    same = [example("t1", "same"), example("t2", "same"), example("h1", "other", holdout=True)]
-    assert leaks(same) == []
-    assert without_leaks(same) == same
+def test_a_level_may_be_rejected_where_another_holds() -> None:
+    one = decision("ann", "joy:low", rejected=("joy:high",))
+    (found,) = verified_examples({"d1": Document("d1", "t")}, [one], kind=Kind.GRADED, holdout_share=0)
+    assert (found.labels, found.rejected) == (("joy:low",), ("joy:high",))

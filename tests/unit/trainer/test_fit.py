@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import math
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from transformers import (
-    AutoModelForCausalLM,
     AutoTokenizer,
     LlamaConfig,
     LlamaForCausalLM,
@@ -23,67 +23,23 @@ from transformers import (
     MambaForCausalLM,
 )
 
-from label_configs.codebook import Code, Codebook, Kind, dump_codebook
 from label_configs.errors import AdapterError, TrainingError
-from label_configs.records import VerifiedExample
 from ml_backend.adapters import AdapterStore
 from ml_backend.causal_model import CausalModel
-from ml_backend.devices import DeviceFacts, device_facts
+from ml_backend.devices import device_facts
 from ml_backend.prompts import Prompt
 from ml_backend.scoring import CausalScorer
-from ml_backend.snapshot import write_examples
-from trainer.base_model import load_trainable, resolved
+from tests.unit.trainer.fitting import BOOK, CPU, QUICK, SHORT, examples, fitted, make_loud_llama, planned, silent
+from trainer.base_model import load_trainable
 from trainer.fit import main, run, train
-from trainer.judging import predictions
-from trainer.recipe import LoraRecipe, Optimizer, Precision, Quantization, load_recipe, shipped_recipes
-
-SHORT = str(Path(__file__).parent / "short.j2")  # so short that a tiny model finds the document in it
-CPU = DeviceFacts("cpu", "cpu", 1 << 30, False)
-BOOK = Codebook(
-    "small", Kind.EXCLUSIVE, (Code("s", "Ships", "About ships.", "ship"), Code("g", "Corn", "About corn.", "corn"))
-)
-QUICK = LoraRecipe(
-    rank=8,
-    alpha=32,
-    learning_rate=1e-2,
-    epochs=4,
-    batch_size=8,
-    micro_batch_size=8,
-    max_document_tokens=32,
-    precision=Precision.FP32,
-    prompt=SHORT,
-)
+from trainer.judging import chosen
+from trainer.loss import SharedPrefixLoss
+from trainer.recipe import Precision
 
 
 @pytest.fixture(scope="module")
 def base(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model with embeddings so large that its logits can part two words."""
-    folder = tmp_path_factory.mktemp("base") / "loud-llama"
-    model = AutoModelForCausalLM.from_pretrained(tiny_llama)
-    with torch.no_grad():
-        model.get_input_embeddings().weight.mul_(10)
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(tiny_llama).save_pretrained(folder)
-    return folder
-
-
-def examples(number: int, *, holdout: bool = False) -> list[VerifiedExample]:
-    """Documents of one letter, which gives the code away."""
-    return [
-        VerifiedExample(f"{'h' if holdout else 't'}{n}", "sg"[n % 2] * (20 + n % 5), ("sg"[n % 2],), ("c",), holdout)
-        for n in range(number)
-    ]
-
-
-def silent(progress: Mapping[str, Any]) -> None:
-    del progress
-
-
-def fitted(base: Path, recipe: LoraRecipe, folder: Path, rows: list[VerifiedExample]) -> tuple[Any, Prompt, float]:
-    torch.manual_seed(recipe.seed)
-    model, tokenizer = load_trainable(str(base), recipe, CPU)
-    prompt = Prompt(recipe.prompt, BOOK, tokenizer, recipe.max_document_tokens)
-    return model, prompt, train(model, prompt, rows, recipe, folder, silent)
+    return make_loud_llama(tiny_llama, tmp_path_factory.mktemp("base") / "loud-llama")
 
 
 def test_a_separable_task_is_learned(base: Path, tmp_path: Path) -> None:
@@ -98,8 +54,10 @@ def test_a_separable_task_is_learned(base: Path, tmp_path: Path) -> None:
     steps = [(step["step"], step["steps"]) for step in told if "seconds_left" in step]
     assert steps == [(n, 16) for n in range(1, 17)]
     model.eval()
-    chosen = predictions(model.get_base_model(), prompt, examples(10, holdout=True), 2048)
-    assert chosen == [example.labels for example in examples(10, holdout=True)]
+    scored = CausalScorer(model.get_base_model(), prompt).score([e.text for e in examples(10, holdout=True)])
+    assert chosen(BOOK, [one.probabilities.tolist() for one in scored]) == [
+        example.labels for example in examples(10, holdout=True)
+    ]
 
 
 def test_the_same_seed_gives_the_same_adapter(base: Path, tmp_path: Path) -> None:
@@ -116,17 +74,6 @@ def test_micro_batches_make_the_same_step(base: Path, tmp_path: Path) -> None:
     # Adam's first step is as large for a gradient that is noise, so a few entries may point elsewhere.
     apart = [(one[n] - other[n]).abs() > 1e-3 for n in one if "lora_B" in n]
     assert sum(int(a.sum()) for a in apart) < 0.02 * sum(a.numel() for a in apart)
-
-
-@pytest.mark.parametrize("name", shipped_recipes())
-def test_every_shipped_recipe_takes_two_steps(base: Path, tmp_path: Path, name: str) -> None:
-    # What needs bitsandbytes is left out: it is no dependency of Winnow's.
-    recipe = replace(load_recipe(name), epochs=1, quantization=Quantization.NONE, optimizer=Optimizer.ADAMW)
-    recipe = resolved(recipe, CPU)
-    model, _, loss = fitted(base, recipe, tmp_path, examples(2 * recipe.batch_size))
-    assert math.isfinite(loss)
-    moved = [name for name, p in model.named_parameters() if "lora_B" in name and bool(p.abs().sum() > 0)]
-    assert len(moved) == 2 * 7
 
 
 def test_bfloat16_on_a_cpu_trains(base: Path, tmp_path: Path) -> None:
@@ -158,21 +105,6 @@ def test_weights_that_left_the_numbers_are_refused(base: Path, tmp_path: Path) -
 
 
 # --- the process ----------------------------------------------------------------------------------------------------
-
-
-def planned(folder: Path, base: Path, current: Path | None = None, recipe: LoraRecipe = QUICK) -> Path:
-    folder.mkdir()
-    plan = {
-        "base": str(base),
-        "recipe": asdict(recipe),
-        "current": current.name if current else None,
-        "current_folder": str(current) if current else None,
-        "threads": 1,
-    }
-    (folder / "plan.json").write_text(json.dumps(plan))
-    (folder / "codebook.yaml").write_text(dump_codebook(BOOK))
-    write_examples(folder / "examples.jsonl", [*examples(32), *examples(10, holdout=True)])
-    return folder
 
 
 TRUTH = [list(e.labels) for e in examples(10, holdout=True)]
@@ -282,3 +214,53 @@ def test_running_out_of_memory_is_explained(
     assert main() == 2
     assert "lower micro_batch_size in the recipe" in capsys.readouterr().out
     assert device_facts().kind in ("cpu", "cuda")
+
+
+def test_an_adapter_that_is_whole_is_not_trained_again(base: Path, tmp_path: Path) -> None:
+    folder = planned(tmp_path / "round", base, recipe=replace(QUICK, epochs=1))
+    run(folder, silent)
+    first = json.loads((folder / "outcome.json").read_text())
+    before = {file.name: file.stat().st_mtime_ns for file in (folder / "adapter").iterdir()}
+    (folder / "outcome.json").unlink()
+    told: list[Mapping[str, Any]] = []
+    run(folder, told.append)
+    assert [one["stage"] for one in told if "stage" in one] == ["judge", "done"]
+    assert json.loads((folder / "outcome.json").read_text()) == first
+    assert {file.name: file.stat().st_mtime_ns for file in (folder / "adapter").iterdir()} == before
+    assert not (folder / "checkpoints").exists()
+
+
+class Lost(SharedPrefixLoss):
+    """Finds no number from the second step on."""
+
+    steps = 0
+
+    def forward(self, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
+        Lost.steps += 1
+        found = super().forward(*args, **kwargs)["loss"]
+        return {"loss": found if Lost.steps == 1 else found * math.nan}
+
+
+def test_a_loss_that_is_no_number_leaves_nothing(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.training.SharedPrefixLoss", Lost)
+    told: list[dict[str, Any]] = []
+    folder = planned(tmp_path / "round", base)
+    with pytest.raises(TrainingError, match="no longer finite"):
+        run(folder, lambda one: told.append(dict(one)))
+    assert [one["step"] for one in told if "step" in one] == [1, 2], "it does not train on"
+    assert not (folder / "adapter").exists()
+    assert not (folder / "outcome.json").exists()
+
+
+def test_an_adapter_that_the_disk_cannot_take_is_told_in_one_line(base: Path, tmp_path: Path) -> None:
+    full = planned(tmp_path / "full", base, recipe=replace(QUICK, epochs=1))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))  # as small as a disk may be; Python ignores SIGXFSZ
+    try:
+        with pytest.raises(TrainingError, match=r"adapter: the adapter cannot be written .*; free some") as e:
+            run(full, silent)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(e.value)
+    assert not (full / "adapter").exists()
+    assert not (full / "outcome.json").exists()

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from label_configs.errors import TrainingError
+from ml_backend.experiment import GATE_METRICS, TooSmall
+from trainer.bars import TFIDF_NAME
 from trainer.gate import Verdict, judge
 
 CODES = ("earn", "acq", "crude")
@@ -118,13 +120,16 @@ def test_a_small_holdout_is_undecidable_in_plain_words() -> None:
     verdict = judge(truth, truth, [("acq",)] * 19)
     assert (verdict.verdict, verdict.probability) == (Verdict.UNDECIDABLE, None)
     assert (verdict.new, verdict.current) == (1.0, 0.0)
-    assert verdict.reason == "Only 19 holdout documents, at least 20 are needed to compare: verify more documents."
+    assert verdict.reason == (
+        "macro-F1 1.000 against 0.000 on 19 holdout documents, at least 20 are needed to tell: kept as a candidate; "
+        "verify more documents."
+    )
     assert judge([*truth, ("earn",)], [("earn",)] * 20, [("acq",)] * 20).verdict is Verdict.PROMOTED
 
 
-@pytest.mark.parametrize("metric", ["macro_f1", "accuracy"])
+@pytest.mark.parametrize("metric", GATE_METRICS)
 def test_no_documents_at_all(metric: str) -> None:
-    verdict = judge([], [], [], metric=metric, minimum=0)  # type: ignore[arg-type]
+    verdict = judge([], [], [], metric=metric, minimum=0)
     assert (verdict.verdict, verdict.new, verdict.n) == (Verdict.UNDECIDABLE, None, 0)
 
 
@@ -145,5 +150,88 @@ def test_the_same_seed_gives_the_same_verdict_and_labels_have_no_order() -> None
 
 
 def test_lengths_must_agree() -> None:
-    with pytest.raises(TrainingError, match="2 truths, 1 new and 2 current"):
+    with pytest.raises(TrainingError, match="2 truths and 1, 2 predictions"):
         judge([("a",)] * 2, [("a",)], [("a",)] * 2)
+
+
+# --- a holdout that is too small --------------------------------------------------------------------------------------
+
+
+def small(new: str, policy: TooSmall = TooSmall.PROMOTE) -> tuple[Verdict, str]:
+    truth = [("earn",)] * 10 + [("acq",)] * 5
+    current = [*truth[:10], *[("earn",)] * 5]
+    given = {"better": truth, "same": current, "worse": [("crude",)] * 15}[new]
+    verdict = judge(truth, given, current, too_small=policy)
+    assert (verdict.probability, verdict.interval, verdict.leader) == (None, None, "")
+    return verdict.verdict, verdict.reason
+
+
+def test_a_small_holdout_may_promote_what_is_no_lower() -> None:
+    for new in ("better", "same"):
+        verdict, reason = small(new)
+        assert verdict is Verdict.PROMOTED
+        assert "on 15 holdout documents, at least 20 are needed to tell: promoted all the same" in reason
+        assert small(new, TooSmall.KEEP)[0] is Verdict.UNDECIDABLE
+    verdict, reason = small("worse")
+    assert verdict is Verdict.UNDECIDABLE
+    assert "0.000 against 0.400 on 15" in reason
+    assert "kept as a candidate, being lower" in reason
+
+
+def test_what_is_undefined_is_promoted_by_no_policy() -> None:
+    nothing: list[tuple[str, ...]] = [()] * 10
+    verdict = judge(nothing, nothing, nothing, too_small=TooSmall.PROMOTE)
+    assert (verdict.verdict, verdict.new) == (Verdict.UNDECIDABLE, None)
+    assert "None of the 10 holdout documents carries a label" in verdict.reason
+
+
+# --- the interval, and who leads --------------------------------------------------------------------------------------
+
+
+def test_the_interval_is_that_of_the_binomial_it_draws() -> None:
+    # 60 documents, of which the new one alone is right on 12: the difference of a draw is binomial(60, 0.2) / 60.
+    truth = [("earn",)] * 60
+    verdict = judge(truth, truth, [*[("acq",)] * 12, *truth[12:]], metric="accuracy", samples=20_000)
+    assert verdict.interval == pytest.approx((6 / 60, 18 / 60), abs=0.005)
+    assert "(difference +0.200, 95 % interval +0.1" in verdict.reason
+    level = judge(truth, truth, truth)
+    assert level.interval == (0.0, 0.0)
+
+
+def test_a_bar_that_is_ahead_leads_and_forbids_nothing() -> None:
+    truth, current = documents(120, 0.4, seed=1)
+    _, new = documents(120, 0.7, seed=1)
+    _, probe = documents(120, 0.9, seed=1)
+    verdict = judge(truth, new, current, bars={"words": current, "probe": probe})
+    assert verdict.verdict is Verdict.PROMOTED
+    assert verdict.leader == "probe"
+    words, ahead = verdict.bars
+    assert (words.name, words.value) == ("words", verdict.current)
+    assert words.probability is not None
+    assert words.probability == pytest.approx(1 - (verdict.probability or 0)), "the same draws, the other way round"
+    assert ahead.probability is not None
+    assert ahead.interval is not None
+    assert ahead.probability > 0.95
+    assert ahead.interval[0] > 0
+    assert verdict.reason.endswith(
+        f"probe leads: macro-F1 {ahead.value:.3f} against the adapter's {verdict.new:.3f} on 120 documents, better "
+        f"with probability {ahead.probability:.3f}."
+    )
+
+
+def test_an_adapter_ahead_of_every_bar_leads_and_so_does_one_that_is_level() -> None:
+    truth, worse = documents(60, 0.5, seed=1)
+    verdict = judge(truth, truth, worse, bars={"probe": truth, "words": worse})
+    assert verdict.leader == "adapter"
+    assert f"The adapter leads: macro-F1 1.000 against 1.000 of probe and {verdict.current:.3f} of w" in verdict.reason
+    alone = judge(truth, truth, worse)
+    assert (alone.leader, alone.bars) == ("adapter", ())
+    assert "leads" not in alone.reason
+
+
+def test_a_leader_that_is_no_source_is_told_with_what_to_do() -> None:
+    truth, worse = documents(60, 0.5, seed=1)
+    verdict = judge(truth, worse, worse, bars={TFIDF_NAME: truth})
+    assert verdict.leader == TFIDF_NAME
+    assert verdict.reason.endswith("better with probability 1.000. It is no source and proposes nothing: verify more "
+                                   "documents, or add a source of kind probe.")  # fmt: skip

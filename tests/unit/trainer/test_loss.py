@@ -10,9 +10,11 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from label_configs.codebook import Code, Codebook, Kind
 from label_configs.records import VerifiedExample
+from ml_backend.layout import Layout, over_prefix, prefix_cache
 from ml_backend.prompts import Prompt
 from trainer.collate import Collator
 from trainer.loss import PromptLoss, SharedPrefixLoss, WholePromptLoss
@@ -57,14 +59,15 @@ def model(tiny_llama: Path) -> Any:
 
 def by_whole_prompts(model: Any, prompt: Prompt, rows: list[Sequenced]) -> torch.Tensor:
     """The causal model's own logits over each whole prompt with one question, one at a time, without padding."""
-    terms, tokens = [], 0
+    terms, tokens = [], 0.0
     for row in rows:
-        for path, start in row.paths:
+        for (path, start), weight in zip(row.paths, row.weights, strict=True):
             ids = torch.tensor([[*prompt.prefix_ids, *row.document, *path]])
             answer = len(path) - start
             logits = model(input_ids=ids).logits[0, -answer - 1 : -1]
-            terms.append(torch.nn.functional.cross_entropy(logits, torch.tensor(path[start:]), reduction="sum"))
-            tokens += answer
+            entropy = torch.nn.functional.cross_entropy(logits, torch.tensor(path[start:]), reduction="sum")
+            terms.append(weight * entropy)
+            tokens += weight * answer
     return torch.stack(terms).sum() / tokens
 
 
@@ -76,14 +79,17 @@ def gradients(model: Any, loss: torch.Tensor) -> dict[str, torch.Tensor]:
     return found
 
 
+@pytest.mark.parametrize("recompute", [False, True], ids=["held", "recomputed"])
 @pytest.mark.parametrize("kind", [SharedPrefixLoss, WholePromptLoss])
 def test_loss_and_gradients_equal_those_of_whole_prompts(
-    model: Any, task: tuple[Prompt, list[Sequenced]], kind: type[PromptLoss]
+    model: Any, task: tuple[Prompt, list[Sequenced]], kind: type[PromptLoss], recompute: bool
 ) -> None:
     prompt, rows = task
+    rows = [replace(row, weights=tuple(0.5 + n + i for i in range(len(row.weights)))) for n, row in enumerate(rows)]
     reference = by_whole_prompts(model, prompt, rows)
     expected = gradients(model, reference)
-    loss = kind(model, prompt.prefix_ids)(**Collator(len(prompt.prefix_ids))(rows))["loss"]
+    module = kind(model, prompt.prefix_ids, recompute=recompute)
+    loss = module(**Collator(len(prompt.prefix_ids))(rows))["loss"]
     assert loss.item() == pytest.approx(reference.item(), rel=1e-5)
     found = gradients(model, loss)
     for name, gradient in expected.items():
@@ -113,3 +119,58 @@ def test_padding_is_not_read(model: Any, task: tuple[Prompt, list[Sequenced]]) -
     for i, row in enumerate(rows):
         batch["input_ids"][i, len(row.document) : longest] = 77
     assert loss(**batch)["loss"].item() == pytest.approx(before, rel=1e-6)
+
+
+def held_bytes(loss: PromptLoss, batch: dict[str, torch.Tensor]) -> int:
+    """Bytes that a forward pass holds for the backward pass, each storage once."""
+    held: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        if not isinstance(tensor, torch.nn.Parameter):
+            held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    alive = []  # so that no storage's address is given to another
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: alive.append(t) or note(t), lambda t: t):
+        loss(**batch)
+    return sum(held.values())
+
+
+def test_recomputing_shares_the_prefix_and_holds_less(model: Any, task: tuple[Prompt, list[Sequenced]]) -> None:
+    prompt, rows = task
+    batch = Collator(len(prompt.prefix_ids))(rows)
+    held = held_bytes(SharedPrefixLoss(model, prompt.prefix_ids), batch)
+    whole = held_bytes(WholePromptLoss(model, prompt.prefix_ids), batch)
+    recomputed = held_bytes(SharedPrefixLoss(model, prompt.prefix_ids, recompute=True), batch)
+    assert recomputed < 0.4 * held
+    assert held < 0.7 * whole
+    layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
+    assert len(layers) == 2
+    assert all("forward" not in vars(layer) for layer in layers), "the layers are as they were"
+
+
+def test_the_cache_of_the_prefix_is_left_as_it_is(model: Any, task: tuple[Prompt, list[Sequenced]]) -> None:
+    prompt, rows = task
+    backbone = model.get_base_model().base_model
+    cache = prefix_cache(backbone, torch.tensor([prompt.prefix_ids]))
+    before = [layer.keys.clone() for layer in cache.layers]
+    batch = Collator(len(prompt.prefix_ids))(rows)
+    layout = Layout(batch["input_ids"], batch["positions"], batch["allowed"], 0)
+    first, second = (over_prefix(backbone, cache, layout) for _ in range(2))
+    assert torch.equal(first, second)
+    assert all(torch.equal(layer.keys, keys) for layer, keys in zip(cache.layers, before, strict=True))
+
+
+def test_the_state_is_the_adapter_alone(model: Any) -> None:
+    loss = SharedPrefixLoss(model, [1, 2])
+    state = {name: weight.clone() for name, weight in loss.state_dict().items()}
+    assert state.keys() == {name for name, p in loss.named_parameters() if p.requires_grad}
+    assert all("lora_" in name for name in state)
+    with torch.no_grad():
+        for p in (p for p in loss.parameters() if p.requires_grad):
+            p.zero_()
+    loss.load_state_dict(state)
+    assert all(torch.equal(weight, state[name]) for name, weight in loss.state_dict().items())
+    state.popitem()
+    with pytest.raises(RuntimeError, match="1 weights have no counterpart"):
+        loss.load_state_dict(state)

@@ -113,8 +113,8 @@ def test_leaks_are_dropped_and_counted(settings: Settings, tiny_llama: Path) -> 
     again = "".join(f"again-{n},{text.upper()},{code}\n" for n, (text, code) in enumerate(ROWS))
     path.write_text("id,text,code\n" + texts + again, encoding="utf-8")
     prepared = prepare(settings, asked(path, tiny_llama))
-    assert prepared.leaks > 0
-    assert len(prepared.tuning.examples) + prepared.leaks == 60
+    assert prepared.examples.leaks
+    assert len(prepared.tuning.examples) + len(prepared.examples.leaks) == 60
     trained = {e.text.casefold() for e in prepared.tuning.examples if not e.holdout}
     assert not trained & {e.text.casefold() for e in prepared.tuning.examples if e.holdout}
 

@@ -42,7 +42,7 @@ def test_all_cross_field_problems_are_reported_at_once(tmp_path: Path) -> None:
     path.write_text(
         "rank: 0\nalpha: 0\ndropout: 1\ntarget_modules: []\nlearning_rate: 2\nscheduler: constant\nwarmup_ratio: 0.5\n"
         "epochs: 0\nbatch_size: 8\nmicro_batch_size: 3\nweight_decay: -1\nmax_grad_norm: 0\nmax_document_tokens: 0\n"
-        "seed: -1\nprompt: ' '\n"
+        "seed: -1\nvalidation_share: 0.6\npatience: 0\nprompt: ' '\n"
     )
     with pytest.raises(ConfigError) as caught:
         load_recipe(path)
@@ -78,7 +78,7 @@ def test_an_unknown_key_is_refused_with_its_line_and_the_nearest_key(tmp_path: P
 
 
 def test_an_unknown_name_lists_the_shipped_ones() -> None:
-    with pytest.raises(ConfigError, match="cpu-small, paper"):
+    with pytest.raises(ConfigError, match="cpu-small, gpu-3b, gpu-7b-qlora, paper"):
         load_recipe("cpu-smal")
 
 
@@ -125,6 +125,7 @@ def test_the_digest_changes_with_every_field_and_with_nothing_else() -> None:
         "learning_rate": 1e-4,
         "dropout": 0.1,
         "warmup_ratio": 0.1,
+        "validation_share": 0.1,
     }
     base = LoraRecipe()
     digests = {base.digest}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,17 @@ from label_configs.records import Candidate, CandidateSet, Proposer
 from ml_backend import queue
 from ml_backend.experiment import Experiment, Project, Review, Training, register
 from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.labelstudio_fake import FakeLabelStudio
 from ml_backend.proposing import Plan
 from ml_backend.settings import Settings
 from ml_backend.snapshot import latest_snapshot, pushed_snapshot, read_examples
 from ml_backend.source_config import SourceConfig, SourceKind
+from ml_backend.task_reader import Pulse, TaskStamp
 from ml_backend.versions import active_sources
 from ml_backend.weights_file import weights_in_force
+from trainer.mirror import Mirror
+from trainer.mirror_file import MIRROR_FILE
+from trainer.mirror_refresh import MARGIN
 from trainer.refit import Refitting
 
 CODEBOOK = load_codebook("reuters8")
@@ -45,50 +51,60 @@ class Desk(LabelStudioClient):
         self.codes: dict[int, str] = {}
         self.texts = {n: f"Document number {n}." for n in range(TASKS)}
         self.candidates: tuple[Candidate, ...] = ()
-        self.exports = 0
+        self.fake = FakeLabelStudio(PROJECT)
+        self.fake.import_tasks(self._data(n) for n in self.texts)
+        self._told: dict[int, str] = {}
         self.away = False
 
     def code(self, numbers: Sequence[int], codes: Sequence[str] = ("earn", "acq")) -> None:
         self.codes |= {n: codes[n % len(codes)] for n in numbers}
 
-    def annotated_tasks(self, project_id: int) -> int:
-        assert project_id == PROJECT
-        return len(self.codes)
+    def pulse(self, project_id: int) -> Pulse:
+        """Every look begins here: what was said of the desk since then happens now."""
+        for n in self._told.keys() | self.codes.keys():
+            if self._told.get(n) != self.codes.get(n):
+                self.fake.delete_annotations([n + 1])
+                if n in self.codes:
+                    self.fake.annotate(n + 1, self._result(n))
+        for n, task in enumerate(self.fake.export(PROJECT)):
+            if task["data"] != self._data(n):
+                self.fake.set_task_data(n + 1, self._data(n))
+        self._told = dict(self.codes)
+        self.fake.requests = 0
+        return self.fake.pulse(project_id)
 
-    def export(self, project_id: int, *, annotated_only: bool = False) -> list[wire.JsonObject]:
-        assert project_id == PROJECT
-        self.exports += 1
-        return [task for task in self._tasks() if task["annotations"] or not annotated_only]
+    def task_stamps(self, project_id: int, since: str | None = None) -> Iterator[TaskStamp]:
+        return self.fake.task_stamps(project_id, since)
+
+    def whole_tasks(self, project_id: int, task_ids: Sequence[int]) -> Iterator[wire.JsonObject]:
+        return self.fake.whole_tasks(project_id, task_ids)
+
+    def export(
+        self, project_id: int, task_ids: Sequence[int] | None = None, *, annotated_only: bool = False
+    ) -> list[wire.JsonObject]:
+        assert not annotated_only
+        return self.fake.export(project_id, task_ids)
 
     def tasks(self, project_id: int, task_ids: Sequence[int] | None = None) -> Iterator[wire.JsonObject]:
         assert (project_id, task_ids) == (PROJECT, None)
         if self.away:
             raise LabelStudioError("away")
-        return iter(self._tasks())
+        for n in self.texts:
+            yield {"id": n + 1, "data": self._data(n), "is_labeled": n in self.codes, "predictions": []}
 
     def model_version(self, project_id: int) -> str:
         assert project_id == PROJECT
         return "winnow-review-of-before"
 
-    def _tasks(self) -> list[wire.JsonObject]:
-        return [
-            {
-                "id": 1000 + n,
-                "data": {"text": text, "document_id": f"d{n}"},
-                "is_labeled": n in self.codes,
-                "predictions": [],
-                "annotations": [self._annotation(n)] if n in self.codes else [],
-            }
-            for n, text in self.texts.items()
-        ]
+    def _data(self, n: int) -> wire.JsonObject:
+        return {"text": self.texts[n], "document_id": f"d{n}"}
 
-    def _annotation(self, n: int) -> Mapping[str, Any]:
+    def _result(self, n: int) -> list[wire.JsonObject]:
         shown = CandidateSet(f"d{n}", "v", self.candidates)
         labels = [candidate.label for candidate in self.candidates]
         rejected = [label for label in labels if label != self.codes[n]]
         missed = [code for code in [self.codes[n]] if code not in labels]
-        result = wire.coder_result(CODEBOOK, shown, ReviewForm.WHOLE, rejected=rejected, missed=missed)
-        return {"id": n + 1, "completed_by": 1, "result": result, "was_cancelled": False}
+        return wire.coder_result(CODEBOOK, shown, ReviewForm.WHOLE, rejected=rejected, missed=missed)
 
 
 @pytest.fixture
@@ -147,9 +163,9 @@ def test_the_probe_joins_once_there_are_enough_examples(
     assert {e.document_id for e in read_examples(snapshot)} == {f"d{n}" for n in TRAINING[:20]}
     made = pushes(redis)
     reviewed = [task for scope, tasks in made if scope == "review" for task in tasks]
-    assert reviewed == [1000 + n for n in range(TASKS) if n not in desk.codes]
+    assert reviewed == [n + 1 for n in range(TASKS) if n not in desk.codes]
     judged = [task for scope, tasks in made if scope == "sources" for task in tasks]
-    assert judged == [1000 + n for n in sorted(HOLDOUT[:3], key=lambda n: f"d{n}")]
+    assert judged == [n + 1 for n in sorted(HOLDOUT[:3], key=lambda n: f"d{n}")]
 
 
 def test_every_look_gives_what_is_not_label_studios_the_newest(
@@ -191,16 +207,22 @@ def test_a_quiet_project_costs_one_question(refitting: Refitting, desk: Desk, pr
     desk.code(TRAINING[:5])
     for _ in range(3):
         assert not refitting.look(project)
-    assert desk.exports == 1
+    assert desk.fake.requests == 3, "what was written within the last seconds is read again"
+    later = datetime.now(UTC) + 2 * MARGIN
+    with Mirror(project.folder) as mirror:
+        mirror.refresh(desk, PROJECT, now=later)
+        desk.fake.requests = 0
+        mirror.refresh(desk, PROJECT, now=later)
+    assert desk.fake.requests == 1
+    pointer = project.folder / "snapshots" / "latest.json"
+    before = pointer.read_text()
     desk.codes[TRAINING[0]] = "crude"  # their number is the same
     assert not refitting.look(project)
-    assert desk.exports == 1
-    refitting.forget(project.id)  # what a webhook leads to
+    assert pointer.read_text() != before
+    latest = project.folder / "snapshots" / "latest.json"
+    latest.unlink()
     refitting.look(project)
-    assert desk.exports == 2
-    (project.folder / "snapshots" / "latest.json").unlink()
-    refitting.look(project)
-    assert desk.exports == 3
+    assert latest.exists()
 
 
 def test_labels_that_changed_count_like_new_documents(
@@ -211,7 +233,6 @@ def test_labels_that_changed_count_like_new_documents(
     pushes(redis)
     for n, expected in zip(TRAINING[:4], (False, False, False, True), strict=True):
         desk.codes[n] = "crude"
-        refitting.forget(project.id)
         assert refitting.look(project) is expected
 
 
@@ -222,7 +243,6 @@ def test_the_holdout_changes_nothing(refitting: Refitting, desk: Desk, project: 
     version, snapshot = Plan.of(project).version, latest_snapshot(project.folder)
     for codes in (["earn"], ["crude"]):
         desk.code(HOLDOUT, codes)
-        refitting.forget(project.id)
         assert not refitting.look(project)
         assert latest_snapshot(project.folder) == pushed_snapshot(project.folder) == snapshot
         assert Plan.of(project).version == version
@@ -303,7 +323,7 @@ def test_projects_without_a_source_that_learns_are_not_read(
     project = project_of(tmp_path, SourceConfig("words", SourceKind.FAKE))
     desk.code(TRAINING)
     assert not refitting.look(project)
-    assert desk.exports == 0
+    assert not (project.folder / MIRROR_FILE).exists()
     assert not (project.folder / "snapshots").exists()
 
 
@@ -395,4 +415,4 @@ def test_a_single_source_has_no_weights(refitting: Refitting, desk: Desk, redis:
     project = project_of(tmp_path, SourceConfig("words", SourceKind.FAKE))
     desk.code(TRAINING, ["earn"])
     assert not refitting.look(project)
-    assert desk.exports == 0
+    assert not (project.folder / MIRROR_FILE).exists()

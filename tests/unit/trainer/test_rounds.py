@@ -14,12 +14,13 @@ from trainer.rounds import (
     RoundRecord,
     RoundState,
     due,
-    last_verified,
     list_rounds,
     load_round,
+    load_seen,
     round_id,
     rounds_folder,
     save_round,
+    save_seen,
 )
 
 START = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -32,73 +33,95 @@ def record(identifier: str, verified: int, *, minutes: int = 0, state: RoundStat
     return RoundRecord(identifier, 4, state, verified, verified - 20, 20, started_at=started)
 
 
+def ids(*spans: tuple[int, int]) -> set[str]:
+    """Document ids d<from> to d<to - 1>, of each span."""
+    return {f"d{n}" for start, end in spans for n in range(start, end)}
+
+
 @pytest.mark.parametrize(
-    ("verified", "last", "expected"),
+    ("verified", "seen", "expected"),
     [
-        (99, 0, None),
-        (100, 0, 100),
-        (101, 0, 100),  # a batch jumped over the threshold
-        (250, 0, 200),  # two thresholds at once are one round
-        (100, 100, None),  # the same count again
-        (150, 101, None),
-        (151, 101, 151),  # grown by fifty
-        (200, 190, 200),  # a threshold, though little has grown
-        (249, 200, None),
-        (251, 200, 250),
-        (90, 120, None),  # annotations were deleted
+        (ids((0, 99)), ids(), None),
+        (ids((0, 100)), ids(), 100),
+        (ids((0, 101)), ids(), 100),  # a batch jumped over the threshold
+        (ids((0, 250)), ids(), 200),  # two thresholds at once are one round
+        (ids((0, 100)), ids((0, 100)), None),  # the same again
+        (ids((0, 150)), ids((0, 101)), None),
+        (ids((0, 151)), ids((0, 101)), 50),  # fifty new ones
+        (ids((0, 200)), ids((0, 190)), 200),  # a threshold, though few are new
+        (ids((0, 249)), ids((0, 200)), None),
+        (ids((0, 90)), ids((0, 120)), None),  # annotations were deleted
+        (ids((0, 60), (120, 169)), ids((0, 120)), None),  # fewer than before, though nearly every is new
+        (ids((0, 60), (120, 170)), ids((0, 120)), 50),  # fewer than before, and fifty new ones
+        (ids((200, 300)), ids((0, 100)), 100),  # the same number, and all of them are others
+        (ids((0, 10), (200, 290)), ids((0, 100)), 90),  # the same number, most of them others: by every
+        (ids((0, 99), (200, 201)), ids((0, 100)), None),  # one deleted, one new
+        (ids((0, 99), (200, 249)), ids((0, 100)), None),  # the threshold was reached by the last round
     ],
 )
-def test_when_a_round_is_due(verified: int, last: int, expected: int | None) -> None:
-    assert due(verified, thresholds=[100, 200], every=50, last_verified=last) == expected
+def test_when_a_round_is_due(verified: set[str], seen: set[str], expected: int | None) -> None:
+    assert due(verified, seen, thresholds=[100, 200], every=50) == expected
+
+
+def test_thresholds_alone_tell_documents_apart() -> None:
+    assert due(ids((0, 190)), ids((0, 100)), thresholds=[100, 200], every=None) is None
+    assert due(ids((100, 190)), ids((0, 100)), thresholds=[100, 200], every=None) is None
+    assert due(ids((100, 200)), ids((0, 100)), thresholds=[100, 200], every=None) == 100
+    assert due(ids((50, 200)), ids((0, 100)), thresholds=[100, 200], every=None) == 100
+    assert due(ids((0, 90)), ids((0, 95)), thresholds=[90], every=None) is None, "nothing new"
 
 
 def test_every_alone_counts_from_nothing_and_with_thresholds_waits_for_the_first() -> None:
-    assert due(50, thresholds=[], every=50, last_verified=0) == 50
-    assert due(60, thresholds=[100], every=50, last_verified=0) is None
-    assert due(500, thresholds=[], every=None, last_verified=0) is None
+    assert due(ids((0, 50)), (), thresholds=[], every=50) == 50
+    assert due(ids((0, 60)), (), thresholds=[100], every=50) is None
+    assert due(ids((0, 500)), (), thresholds=[], every=None) is None
 
 
 @pytest.mark.parametrize(("points", "step"), [([0], None), ([100, -1], 5), ([], 0)])
 def test_nonsense_is_refused(points: list[int], step: int | None) -> None:
     with pytest.raises(ConfigError, match="1 or more"):
-        due(10, thresholds=points, every=step, last_verified=0)
+        due(ids((0, 10)), (), thresholds=points, every=step)
 
 
-@given(st.integers(0, 1000), thresholds, every)
-def test_no_round_twice_on_the_same_documents(verified: int, points: list[int], step: int | None) -> None:
-    assert due(verified, thresholds=points, every=step, last_verified=verified) is None
+spans = st.tuples(st.integers(0, 300), st.integers(0, 300)).map(lambda ends: ids((min(ends), max(ends))))
 
 
-@given(st.integers(0, 600), st.integers(0, 600), st.integers(0, 300), thresholds, every)
-def test_once_due_it_stays_due_while_documents_arrive(
-    verified: int, last: int, more: int, points: list[int], step: int | None
+@given(spans, spans, thresholds, every)
+def test_no_round_without_a_new_document(
+    first: set[str], second: set[str], points: list[int], step: int | None
 ) -> None:
-    now = due(verified, thresholds=points, every=step, last_verified=last)
+    assert due(first & second, first, thresholds=points, every=step) is None
+
+
+@given(spans, spans, st.integers(0, 300), thresholds, every)
+def test_once_due_it_stays_due_while_documents_arrive(
+    verified: set[str], seen: set[str], more: int, points: list[int], step: int | None
+) -> None:
+    now = due(verified, seen, thresholds=points, every=step)
     if now is not None:
-        later = due(verified + more, thresholds=points, every=step, last_verified=last)
-        assert last < now <= verified
+        later = due(verified | ids((400, 400 + more)), seen, thresholds=points, every=step)
+        assert 0 < now <= len(verified)
         assert later is not None
-        assert later >= now
 
 
 @given(st.lists(st.integers(1, 40), max_size=40), st.lists(st.integers(1, 500), min_size=1, max_size=4), every)
 def test_every_threshold_is_covered_however_documents_arrive(
     batches: list[int], points: list[int], step: int | None
 ) -> None:
-    verified = last = 0
+    count, last = 0, 0
     rounds = []
     for batch in batches:
-        verified += batch
-        if due(verified, thresholds=points, every=step, last_verified=last) is not None:
-            last = verified
-            rounds.append(verified)
+        count += batch
+        if due(ids((0, count)), ids((0, last)), thresholds=points, every=step) is not None:
+            last = count
+            rounds.append(count)
     for point in points:
-        reached = [count for count in rounds if count >= point]
-        assert bool(reached) == (verified >= point)
+        reached = [made for made in rounds if made >= point]
+        assert bool(reached) == (count >= point)
         if reached:  # with the batch that passed it, and a batch is at most 40
             assert reached[0] < point + 40
-    if step is not None and verified >= min(points):
-        assert verified - last < step
+    if step is not None and count >= min(points):
+        assert count - last < step
 
 
 def test_the_round_id_changes_with_each_input() -> None:
@@ -146,13 +169,26 @@ def test_rounds_are_listed_oldest_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("state", list(RoundState))
-def test_the_last_round_counts_in_every_state(tmp_path: Path, state: RoundState) -> None:
-    assert last_verified(tmp_path) == 0
+def test_the_last_rounds_data_count_in_every_state(tmp_path: Path, state: RoundState) -> None:
+    assert load_seen(tmp_path) == frozenset()
+    save_seen(tmp_path, "a", ids((0, 200)))
     save_round(tmp_path, record("a", 200, minutes=0))
+    save_seen(tmp_path, "b", ids((0, 150)))
     save_round(tmp_path, record("b", 150, minutes=1, state=state))
     # The latest, not the largest: annotations may have been deleted since.
-    assert last_verified(tmp_path) == 150
-    assert due(150, thresholds=[100], every=50, last_verified=last_verified(tmp_path)) is None
+    assert load_seen(tmp_path) == ids((0, 150))
+
+
+def test_a_round_that_was_never_recorded_has_seen_nothing(tmp_path: Path) -> None:
+    save_seen(tmp_path, "a", ids((0, 200)))
+    assert load_seen(tmp_path) == frozenset(), "its process was killed in between: it is due still"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", "\xff"])
+def test_damaged_data_of_the_last_round_are_refused_with_their_path(tmp_path: Path, text: str) -> None:
+    (tmp_path / "seen.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(TrainingError, match=r"seen\.json: not the last round's data .*delete it to go on"):
+        load_seen(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '"round"', "\xff"])

@@ -15,10 +15,11 @@ from label_configs.errors import LabelStudioError
 from ml_backend import queue
 from ml_backend.experiment import Experiment, Project, Training, register
 from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.round_queue import enqueue_round
 from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind
+from trainer.due_rounds import DueRounds
 from trainer.rounds import RoundRecord, RoundState, rounds_folder, save_round
-from trainer.scheduler import reconcile
 
 
 @pytest.fixture
@@ -49,9 +50,10 @@ def save(project: Project, state: RoundState) -> None:
 
 def test_a_round_that_was_cut_off_is_started_anew_once(redis: Redis, away: LabelStudioClient, project: Project) -> None:
     save(project, RoundState.RUNNING)
-    assert reconcile(redis, away, project)
+    looking = DueRounds(redis, away)
+    assert looking.look(project)
     assert queue.queue(redis, queue.TRAIN).job_ids == ["round-7"]
-    assert not reconcile(redis, away, project)  # Label Studio is not even asked while a round is at hand
+    assert not looking.look(project)  # Label Studio is not even asked while a round is at hand
     assert queue.queue(redis, queue.TRAIN).count == 1
 
 
@@ -59,11 +61,11 @@ def test_a_round_that_was_cut_off_is_started_anew_once(redis: Redis, away: Label
 def test_a_round_that_ended_is_not(redis: Redis, away: LabelStudioClient, project: Project, state: RoundState) -> None:
     save(project, state)
     with pytest.raises(LabelStudioError):
-        reconcile(redis, away, project)
+        DueRounds(redis, away).look(project)
     assert queue.queue(redis, queue.TRAIN).count == 0
 
 
 def test_a_project_has_one_round_at_a_time(redis: Redis, project: Project) -> None:
-    assert queue.enqueue_round(redis, project.id)
-    assert not queue.enqueue_round(redis, project.id)
+    assert enqueue_round(redis, project)
+    assert not enqueue_round(redis, project)
     assert queue.queue(redis, queue.TRAIN).count == 1

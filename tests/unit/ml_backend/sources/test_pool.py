@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from label_configs.errors import AdapterError, ModelError
 from label_configs.records import Document, VerifiedExample
 from ml_backend import adapters
 from ml_backend.adapters import Adapter, store_of
+from ml_backend.base_state import base_state
 from ml_backend.devices import DeviceFacts
 from ml_backend.experiment import Project
 from ml_backend.snapshot import publish_snapshot
@@ -26,7 +29,7 @@ from trainer.demo.wheels import DemoFiles
 DOCUMENTS = [Document("d1", "A tanker left the port."), Document("d2", "Wheat rose.")]
 
 
-def publish(project: Project, base: Path, seed: int) -> Adapter:
+def publish(project: Project, base: Path, seed: int, **more: object) -> Adapter:
     torch.manual_seed(seed)
     tuned: Any = get_peft_model(
         AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
@@ -41,6 +44,7 @@ def publish(project: Project, base: Path, seed: int) -> Adapter:
         "prompt": "zero_shot",
         "max_document_tokens": 512,
         "codebook": project.codebook.fingerprint,
+        **more,
     }
     return store_of(project.home).publish(folder, manifest)
 
@@ -112,6 +116,33 @@ def test_damaged_and_missing_parts_are_told(
         with pytest.raises(ModelError, match="cannot be loaded"):
             pool.source(project.codebook, ActiveSource(absent, "v"))
     assert pool.source(project.codebook, base) is pool.source(project.codebook, base)
+
+
+def test_bytes_are_looked_at_whenever_they_are_loaded(pool: SourcePool, project: Project, tiny_llama: Path) -> None:
+    adapter = publish(project, tiny_llama, 1)
+    source = pool.source(project.codebook, of_adapter(project, adapter))
+    weights = adapter.folder / adapters.FILES[1]
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + b"x")
+    with pytest.raises(AdapterError, match="damaged"):
+        source.propose(DOCUMENTS)
+    weights.write_bytes(whole)
+    assert source.propose(DOCUMENTS)
+
+
+def test_an_adapter_of_another_codebook_or_base_is_refused(
+    pool: SourcePool, project: Project, tiny_llama: Path, tmp_path: Path
+) -> None:
+    base = Path(shutil.copytree(tiny_llama, tmp_path / "base"))
+    state = base_state(str(base))
+    assert state is not None
+    adapter = publish(project, base, 1, base_digest=state.digest)
+    active = of_adapter(project, adapter)
+    with pytest.raises(AdapterError, match="was trained for another codebook"):
+        pool.source(replace(project.codebook, instruction="Why?"), active)
+    (base / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
+    with pytest.raises(AdapterError, match="was trained over another state of"):
+        pool.source(project.codebook, active)
 
 
 @pytest.mark.models

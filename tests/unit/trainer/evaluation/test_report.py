@@ -283,6 +283,10 @@ def test_an_adapters_temperature_is_its_manifests_business() -> None:
     result = evaluate(MANY, overconfident("adapter"), [], codebook=BOOK, configs=configs)
     assert result.sources[0].calibration.temperature is not None
     assert result.advice == ()
+    assert result.notes == ()
+    tempered = {"adapter": replace(configs["adapter"], temperature=1.7)}
+    (note,) = evaluate(MANY, overconfident("adapter"), [], codebook=BOOK, configs=tempered).notes
+    assert note.startswith("adapter proposes at the temperature that its round fitted on the holdout, so its ECE")
 
 
 def test_a_source_that_is_as_sure_as_it_is_right_gets_no_advice() -> None:

@@ -1,0 +1,194 @@
+"""How long an optimiser step of LoRA takes, against other ways to take it, all in one run: `make bench-training`.
+
+Prints one JSON object last. ``rows`` are seconds per step, the median over turns in which the rows alternate:
+- ``trl``: TRL's SFTTrainer over prompts and completions, loss on the completion, its own collator and defaults, of
+  which gradient checkpointing is one;
+- ``trl_no_checkpointing``: the same with that switched off, as no other row has it on;
+- ``whole_last``: whole prompts through transformers' Trainer, logits only where a token is learned;
+- ``winnow``: a round's own training, codebook shared.
+All take the same documents, LoRA, optimiser, batch and precision (fp32 on a CPU; bf16 on a GPU that has it). TRL's
+other modes change nothing here: packing and padding-free want FlashAttention 2, so a GPU, and what they save is
+padding, of which prompts of equal length have none; Liger's kernels want a GPU too.
+
+Prompts have exactly 243 tokens before the answer, 124 of them shared. ``gradient_rel_diff`` compares the adapter's
+gradients with those of whole prompts, in fp32. ``peak_mb`` is the memory at its highest during two steps, each row in a
+process of its own: on a CPU what the process holds beyond its imports, so weights, adapter, optimiser and activations;
+on a GPU torch's own count of the same. With ``--curves``, ``curves`` are rows for batches of 4 to 32, also with a
+codebook of 1,000 tokens, drawn to training.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import logging
+import os
+import statistics
+import subprocess
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from training_rows import ROWS, gradient_difference
+from training_setup import SHAPES, Setup
+from transformers.utils import logging as transformers_logging
+
+from ml_backend.devices import set_threads
+from trainer.recipe import Precision
+
+HERE = Path(__file__).parent
+BATCHES = (4, 8, 16, 32)
+LONG_BOOK = 1000
+DRAWN = ("trl", "whole_last", "winnow")
+
+
+def setup_of(arguments: argparse.Namespace, *, batch: int | None = None, book: int | None = None) -> Setup:
+    """The setup that the command line asks for."""
+    return Setup.of(
+        arguments.model,
+        shape=arguments.shape,
+        batch=batch or arguments.batch,
+        book_tokens=book,
+        precision=Precision(arguments.precision),
+    )
+
+
+def measured(setup: Setup, names: tuple[str, ...], steps: int, turns: int) -> dict[str, float]:
+    """Median seconds of a step of each row, measured in turns."""
+    rows = {name: ROWS[name](setup) for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in rows}
+    for turn in range(turns):
+        for name, row in rows.items():
+            seconds[name] += row(steps)
+            sys.stderr.write(f"turn {turn + 1}: {name} {seconds[name][-1]:.3f} s/step\n")
+    return {name: statistics.median(found) for name, found in seconds.items()}
+
+
+def peaks(arguments: argparse.Namespace) -> dict[str, float]:
+    """MB of each row at its highest, in a process of its own."""
+    own = [sys.executable, __file__, "--model", str(arguments.model), "--batch", str(arguments.batch)]
+    own += ["--precision", arguments.precision] + (["--shape", arguments.shape] if arguments.shape else [])
+    found = {}
+    for name in ROWS:
+        done = subprocess.run([*own, "--peak", name], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"--peak {name} failed:\n{done.stderr}")
+        found[name] = json.loads(done.stdout.splitlines()[-1])["peak_mb"]
+        sys.stderr.write(f"{name}: {found[name]:.0f} MB\n")
+    return found
+
+
+def peak(setup: Setup, name: str) -> float:
+    """MB that this process holds at its highest during two steps of a row, beyond what it held before the model."""
+    if name.startswith("trl"):
+        import trl  # noqa: F401  # so that its imports are not counted
+    before = _resident("VmRSS")
+    row = ROWS[name](setup)
+    if setup.facts.kind == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        row(2)
+        return torch.cuda.max_memory_allocated() / 1e6
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak of loading
+    row(2)
+    return (_resident("VmHWM") - before) / 1e6
+
+
+def _resident(field: str) -> int:
+    """Bytes of this process in memory: now (VmRSS) or at most (VmHWM)."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+
+def curves(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rows by codebook and batch; one step each is timed."""
+    found = []
+    for book in (None, LONG_BOOK):
+        for batch in BATCHES:
+            setup = setup_of(arguments, batch=batch, book=book)
+            rows = measured(setup, DRAWN, 1 + arguments.curve_steps, 1)
+            found.append({"shared_tokens": len(setup.prompt.prefix_ids), "batch": batch, "rows": rows})
+            gc.collect()
+            torch.cuda.empty_cache()
+    return found
+
+
+def draw(found: list[dict[str, Any]], path: Path, device: str) -> None:
+    """Milliseconds per document by batch, one panel for each codebook."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    books = sorted({point["shared_tokens"] for point in found})
+    for axes, book in zip(figure.subplots(1, len(books), squeeze=False)[0], books, strict=True):
+        points = [point for point in found if point["shared_tokens"] == book]
+        batches = [point["batch"] for point in points]
+        for name in DRAWN:
+            axes.plot(batches, [1000 * p["rows"][name] / p["batch"] for p in points], "o-", label=name)
+        axes.set(xscale="log", xlabel="documents in a batch", title=f"codebook of {book} tokens", ylim=(0, None))
+        axes.set_xticks(batches, map(str, batches), minor=False)
+        axes.minorticks_off()
+    figure.axes[0].set_ylabel("milliseconds per document")
+    figure.axes[0].legend()
+    figure.suptitle(f"One optimiser step of LoRA, {device}")
+    figure.savefig(path, dpi=110)
+
+
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=Path(".demo/models/smollm2"), help="model, or only its tokenizer")
+    parser.add_argument("--shape", choices=sorted(SHAPES), help="random weights of this shape in place of the model's")
+    parser.add_argument("--precision", choices=[p.value for p in Precision], default="auto")
+    parser.add_argument("--batch", type=int, default=8, help="documents in a step")
+    parser.add_argument("--steps", type=int, default=4, help="steps in a turn, the first is not counted")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--threads", type=int, help="CPU threads; all cores when not given")
+    parser.add_argument("--curves", action="store_true", help="also batches of 4 to 32 and a codebook of 1,000 tokens")
+    parser.add_argument("--curve-steps", type=int, default=1, help="timed steps of each point of the curves")
+    parser.add_argument("--plot", type=Path, default=HERE / "training.png")
+    parser.add_argument("--no-peaks", action="store_true", help="leave out the memory, which loads each row anew")
+    parser.add_argument("--peak", choices=sorted(ROWS), help="only the memory of one row")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = parsed()
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    for name in ("transformers", "trl", "datasets"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    transformers_logging.disable_progress_bar()
+    warnings.filterwarnings("ignore")
+    threads = set_threads(arguments.threads)
+    setup = setup_of(arguments)
+    if arguments.peak:
+        sys.stdout.write(json.dumps({"peak_mb": round(peak(setup, arguments.peak), 1)}) + "\n")
+        return
+    rows = measured(setup, tuple(ROWS), arguments.steps, arguments.turns)
+    gc.collect()
+    exact = replace(setup, recipe=replace(setup.recipe, precision=Precision.FP32))
+    result: dict[str, Any] = {
+        "rows": {name: round(value, 4) for name, value in rows.items()},
+        "gradient_rel_diff": gradient_difference(exact),
+        "peak_mb": {} if arguments.no_peaks else peaks(arguments),
+        "ratios": {f"{name}/winnow": round(rows[name] / rows["winnow"], 2) for name in rows if name != "winnow"},
+        "prompt_tokens": sum(map(len, (setup.prompt.prefix_ids, setup.prompt.tails[0])))
+        + setup.prompt.max_document_tokens,
+        "shared_tokens": len(setup.prompt.prefix_ids),
+        "batch": setup.recipe.batch_size,
+        "model": arguments.shape or arguments.model.name,
+        "precision": setup.recipe.precision.value,
+        "device": setup.facts.name,
+        "threads": threads,
+    }
+    if arguments.curves:
+        result["curves"] = curves(arguments)
+        draw(result["curves"], arguments.plot, f"{result['model']} on {setup.facts.name}")
+    sys.stdout.write(json.dumps(result) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""What an adapter's manifest says, and which files are kept beside the adapter: enough to make it again.
+
+    base, base_digest, base_revision     the model, the state of its files, the commit of a hub model
+    recipe, recipe_digest, prompt, prompt_file, max_document_tokens, negatives, balance
+    examples_digest, training_examples, holdout_examples, holdout_share, codebook (fingerprint)
+    gate, metrics                        the verdict; on the holdout all figures of ``new``, ``current`` and the bars
+    temperature, ece, ece_tempered       of the adapter's probabilities
+    seeds, git, packages, device, precision, training_seconds, made_at, round, project or examples_file
+
+The store adds ``files``, the digest of every file.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as package_version
+from pathlib import Path
+from platform import python_version
+from typing import Any, Protocol
+
+from label_configs.codebook import Codebook
+from label_configs.errors import EnvironmentFault
+from label_configs.records import VerifiedExample
+from ml_backend.base_state import base_state
+from ml_backend.calibration import TemperatureFit
+from ml_backend.experiment import Balance, Negatives
+from ml_backend.snapshot import examples_digest
+from trainer.evaluation.metrics import LabelSets, measure
+from trainer.gate import GateVerdict
+from trainer.recipe import LoraRecipe
+
+PACKAGES = (
+    "label-studio-winnow", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "safetensors", "tokenizers",
+    "scikit-learn", "numpy",
+)  # fmt: skip
+
+
+class Tuning(Protocol):
+    """A fine-tuning, as far as its manifest tells of it; see ``trainer.fine_tuning.FineTuning``."""
+
+    @property
+    def base(self) -> str: ...
+    @property
+    def recipe(self) -> LoraRecipe: ...
+    @property
+    def codebook(self) -> Codebook: ...
+    @property
+    def examples(self) -> Sequence[VerifiedExample]: ...
+    @property
+    def holdout_share(self) -> float: ...
+    @property
+    def origin(self) -> Mapping[str, Any]: ...
+    @property
+    def negatives(self) -> Negatives: ...
+    @property
+    def balance(self) -> Balance: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def truth(self) -> LabelSets: ...
+    @property
+    def training_examples(self) -> int: ...
+
+
+def manifest_of(
+    tuning: Tuning,
+    outcome: Mapping[str, Any],
+    verdict: GateVerdict,
+    calibration: TemperatureFit,
+    predicted: Mapping[str, LabelSets],
+) -> dict[str, Any]:
+    """What an adapter was made from, and how it was judged: the module's table, as plain data.
+
+    ``outcome`` is what the training's process left, ``predicted`` what each one that was asked said of the holdout, by
+    its key. Raises ModelError where the base is no longer readable.
+    """
+    codebook, recipe, base = tuning.codebook, tuning.recipe, base_state(tuning.base)
+    return {
+        "base": tuning.base,
+        "base_digest": base.digest if base else None,
+        "base_revision": base.revision if base else None,
+        "prompt": recipe.prompt,
+        "prompt_file": _kept_name(recipe.prompt),
+        "max_document_tokens": recipe.max_document_tokens,
+        "codebook": codebook.fingerprint,
+        **tuning.origin,
+        "round": tuning.id,
+        "recipe": asdict(recipe),
+        "recipe_digest": recipe.digest,
+        "negatives": tuning.negatives.value,
+        "balance": tuning.balance.value,
+        "examples_digest": examples_digest(tuning.examples),
+        "training_examples": tuning.training_examples,
+        "holdout_examples": len(tuning.truth),
+        "holdout_share": tuning.holdout_share,
+        "gate": asdict(verdict),
+        "metrics": {
+            who: asdict(measure(tuning.truth, labels, codebook.label_keys, kind=codebook.kind))
+            for who, labels in predicted.items()
+        },
+        "temperature": calibration.temperature,
+        "ece": calibration.ece,
+        "ece_tempered": calibration.ece_tempered,
+        "seeds": {"training": recipe.seed, "bootstrap": 0},
+        "device": outcome["device"],
+        "precision": outcome["precision"],
+        "training_seconds": outcome["training_seconds"],
+        "git": working_tree(),
+        "packages": packages(),
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def packages() -> dict[str, str]:
+    """Versions of what computes an adapter, of Python too; a library that is not installed is left out."""
+    found = {"python": python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = package_version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def working_tree(root: Path = Path(__file__).parent.parent) -> dict[str, Any] | None:
+    """``commit`` of the git checkout that Winnow runs from, and whether it was ``changed`` since; else None."""
+    if not (root / ".git").exists():
+        return None
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):  # no git, or a checkout of somebody else's
+        return None
+
+
+def with_kept_prompt(recipe: LoraRecipe, folder: Path) -> LoraRecipe:
+    """The recipe with the round's own copy of a team's prompt file, made now: the file may be edited while it trains.
+
+    Raises EnvironmentFault when the file cannot be copied.
+    """
+    name = _kept_name(recipe.prompt)
+    if name is None:
+        return recipe
+    _copy(Path(recipe.prompt), folder / name)
+    return replace(recipe, prompt=str(folder / name))
+
+
+def keep_beside(files: Mapping[str, Path], folder: Path) -> None:
+    """Copy files into the round's folder as they are now, under the names that they get beside the adapter."""
+    for name, path in files.items():
+        _copy(path, folder / name)
+
+
+def beside(tuning: Tuning, folder: Path, *names: str) -> dict[str, Path]:
+    """The files of a round's folder that are kept beside its adapter: ``names``, codebook, a team's own prompt."""
+    kept = _kept_name(tuning.recipe.prompt)
+    return {name: folder / name for name in ("codebook.yaml", *names, *([kept] if kept else []))}
+
+
+def _kept_name(prompt: str) -> str | None:
+    """The name that a team's own prompt file has beside the adapter; None for a prompt that comes with Winnow."""
+    if not prompt.endswith(".j2"):
+        return None
+    return f"{re.sub(r'[^A-Za-z0-9._-]', '_', Path(prompt).stem)[:80].lstrip('._-') or 'prompt'}.j2"
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise EnvironmentFault(f"{source}: cannot be copied to {target.parent} ({error.strerror}); check it") from None

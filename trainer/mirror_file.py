@@ -1,0 +1,233 @@
+"""The file of a mirror: one SQLite database per project, which may be deleted at any time."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from label_configs import wire
+from label_configs.errors import EnvironmentFault, reason
+from label_configs.wire import JsonObject
+from ml_backend.task_reader import TaskStamp, VersionCount
+
+log = logging.getLogger(__name__)
+
+MIRROR_FILE = "mirror.sqlite"
+SCHEMA_VERSION = 1
+BUSY_SECONDS = 60.0  # until another process has written
+_TABLES = """
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE tasks (
+    id INTEGER PRIMARY KEY, updated_at TEXT NOT NULL, submitted INTEGER NOT NULL, annotated INTEGER NOT NULL,
+    draft INTEGER NOT NULL DEFAULT 0, body TEXT NOT NULL
+);
+CREATE INDEX annotated_tasks ON tasks (id) WHERE annotated > 0;
+CREATE TABLE predictions (
+    task INTEGER NOT NULL, id INTEGER NOT NULL, version TEXT NOT NULL, created_at TEXT NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (task, id)
+) WITHOUT ROWID;
+CREATE INDEX predictions_by_version ON predictions (version, task);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """In what a task, or one of several, is another than before: in anything that is read, or in its annotations."""
+
+    any: bool = False
+    decided: bool = False
+
+    def __or__(self, other: Difference) -> Difference:
+        return Difference(self.any or other.any, self.decided or other.decided)
+
+
+class MirrorFile:
+    """Tasks, their annotations and predictions as ``wire.kept_task`` has them, and named facts about the reading.
+
+    A file that is damaged or of another schema is made anew, empty. Only its owner reads it: it holds documents.
+    Several processes may read while one writes; each sees one whole state. Raises EnvironmentFault where the folder
+    cannot be written to, or another process writes for longer than a minute.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / MIRROR_FILE
+        with _faults(self.path):
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self._base = self._open()
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+                log.warning("%s: damaged or of another version (%s), it is read anew", self.path, reason(error))
+                remove_mirror(folder)
+                self._base = self._open()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._base.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """What is written in this block is there in full when it ends, or not at all when it fails."""
+        with _faults(self.path):
+            self._base.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._base.execute("ROLLBACK")
+                raise
+            self._base.execute("COMMIT")
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """What is read in this block is one state, whatever another process writes meanwhile."""
+        with _faults(self.path):
+            self._base.execute("BEGIN")
+            try:
+                self._base.execute("SELECT 1 FROM facts LIMIT 1").fetchall()  # the state of now, not of the first read
+                yield
+            finally:
+                self._base.execute("ROLLBACK")
+
+    def facts(self) -> dict[str, str]:
+        """All facts by name."""
+        with _faults(self.path):
+            return dict(self._base.execute("SELECT name, value FROM facts"))
+
+    def set_facts(self, facts: Mapping[str, str]) -> None:
+        """Set these facts, others stay."""
+        self._base.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", facts.items())
+
+    def counts(self) -> tuple[int, int]:
+        """How many tasks there are, and how many annotations that are no skips."""
+        (tasks, submitted), = self._base.execute("SELECT count(*), coalesce(sum(submitted), 0) FROM tasks")  # fmt: skip
+        return int(tasks), int(submitted)
+
+    def task(self, task_id: int) -> JsonObject | None:
+        """A task without its predictions, None where it is not there."""
+        found = self._base.execute("SELECT body FROM tasks WHERE id = ?", [task_id]).fetchone()
+        return json.loads(found[0]) if found else None
+
+    def put(self, task: JsonObject) -> Difference:
+        """Write a kept task, over an older state; in what it is another than before."""
+        predictions = task["predictions"]
+        body = _json({**task, "predictions": []})
+        before = self.task(task["id"])
+        self._base.execute(
+            "INSERT INTO tasks (id, updated_at, submitted, annotated, body) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO "
+            "UPDATE SET updated_at = excluded.updated_at, submitted = excluded.submitted, "
+            "annotated = excluded.annotated, body = excluded.body",
+            [task["id"], task["updated_at"], wire.submitted(task), len(task["annotations"]), body],
+        )
+        self._base.execute("DELETE FROM predictions WHERE task = ?", [task["id"]])
+        self._base.executemany(
+            "INSERT INTO predictions VALUES (?, ?, ?, ?, ?)",
+            [(task["id"], one["id"], one["model_version"] or "", one["created_at"], _json(one)) for one in predictions],
+        )
+        if before is None:
+            return Difference(True, bool(task["annotations"]))
+        decided = before["annotations"] != task["annotations"]
+        return Difference(decided or before["data"] != task["data"], decided)
+
+    def remove(self, task_ids: Iterable[int]) -> Difference:
+        """Remove tasks that are there."""
+        difference = Difference()
+        for task_id in task_ids:
+            (annotated,) = self._base.execute("SELECT annotated FROM tasks WHERE id = ?", [task_id]).fetchone()
+            difference |= Difference(True, bool(annotated))
+            self._base.execute("DELETE FROM tasks WHERE id = ?", [task_id])
+            self._base.execute("DELETE FROM predictions WHERE task = ?", [task_id])
+        return difference
+
+    def stamps(self) -> dict[int, TaskStamp]:
+        """Every task's stamp by its id."""
+        rows = self._base.execute("SELECT id, updated_at, submitted FROM tasks ORDER BY id")
+        return {task_id: TaskStamp(task_id, updated_at, submitted) for task_id, updated_at, submitted in rows}
+
+    def tasks(self, *, annotated_only: bool = False, predictions: bool = True) -> Iterator[JsonObject]:
+        """Tasks by id, one at a time in memory, each with ``draft_exists``; ``predictions`` False leaves them out."""
+        chosen = "WHERE annotated > 0" if annotated_only else ""
+        for task_id, draft, body in self._base.execute(f"SELECT id, draft, body FROM tasks {chosen} ORDER BY id"):
+            task = json.loads(body)
+            if predictions:
+                rows = self._base.execute("SELECT body FROM predictions WHERE task = ? ORDER BY id", [task_id])
+                task["predictions"] = [json.loads(row[0]) for row in rows]
+            yield {**task, "draft_exists": bool(draft)}
+
+    def versions(self) -> dict[str, VersionCount]:
+        """How many predictions there are of each version, and when the latest of them was made."""
+        rows = self._base.execute("SELECT version, count(*), max(created_at) FROM predictions GROUP BY version")
+        return {version: VersionCount(count, latest) for version, count, latest in rows}
+
+    def tasks_with_version(self, version: str) -> set[int]:
+        """Ids of the tasks that have a prediction of this version."""
+        return {row[0] for row in self._base.execute("SELECT task FROM predictions WHERE version = ?", [version])}
+
+    def remove_version(self, version: str) -> None:
+        """Remove all predictions of a version."""
+        self._base.execute("DELETE FROM predictions WHERE version = ?", [version])
+
+    def set_drafts(self, task_ids: Iterable[int]) -> None:
+        """Have these tasks, and no others, be those with a draft."""
+        self._base.execute("UPDATE tasks SET draft = 0 WHERE draft = 1")
+        self._base.executemany("UPDATE tasks SET draft = 1 WHERE id = ?", [(one,) for one in task_ids])
+
+    def _open(self) -> sqlite3.Connection:
+        self.path.touch(mode=0o600)
+        self.path.chmod(0o600)
+        base = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+        try:
+            (version,) = base.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                base.execute("PRAGMA journal_mode = WAL")
+                base.execute("BEGIN IMMEDIATE")  # two processes may find the file new
+                if base.execute("PRAGMA user_version").fetchone() == (0,):
+                    for statement in filter(str.strip, _TABLES.split(";")):
+                        base.execute(statement)
+                    base.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                base.execute("COMMIT")
+            elif version != SCHEMA_VERSION:
+                raise sqlite3.DatabaseError(f"schema {version}, not {SCHEMA_VERSION}")
+            base.execute("PRAGMA synchronous = NORMAL")  # what a power cut takes is read again
+        except BaseException:
+            base.close()
+            raise
+        return base
+
+
+def is_damage(error: BaseException | None) -> bool:
+    """Whether an error says that the file is no such database, and not that it is occupied or the disk is full."""
+    return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+
+
+def remove_mirror(folder: Path) -> None:
+    """Forget what was read of a project; it is read anew when it is next wanted."""
+    for name in (MIRROR_FILE, f"{MIRROR_FILE}-wal", f"{MIRROR_FILE}-shm"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _json(value: JsonObject) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+@contextmanager
+def _faults(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise EnvironmentFault(
+            f"{path}: cannot be read or written ({reason(error)}); see the folder's rights and free space, or delete "
+            "the file: it is made anew"
+        ) from error
