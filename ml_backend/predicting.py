@@ -67,7 +67,7 @@ def _ready(
             ready = plan.ready(redis, documents)
         now = Plan.of(project)
         if now.version == plan.version or None not in ready or time.monotonic() >= end:
-            plan = now
+            return plan, ready
         plan = now
 
 

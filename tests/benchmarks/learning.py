@@ -73,7 +73,7 @@ class Bench:
         self.file = arguments.demo / "learning" / "cells.jsonl"
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self.facts: DeviceFacts = device_facts()
-        self.silver: Silver = replace(SILVER, **yaml.safe_load(arguments.silver or "{}"))
+        self.silver: Silver = replace(SILVER, **yaml.safe_load("{}" if arguments.silver in (None, "off") else arguments.silver))
         on_off = [False, True] if arguments.silver != "off" else [False]
         names = [name + ("+silver" if on else "") for name in self.variants for on in on_off]
         self.cells = [

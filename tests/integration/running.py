@@ -23,7 +23,7 @@ def until(true: Callable[[], object], seconds: float) -> None:
     """Wait until ``true()`` is; the test fails where that takes longer than ``seconds``."""
 
     def too_late(_: RetryCallState) -> None:
-        pytest.fail(f"not so within {seconds:.0f} s: {true.__qualname__}")
+        pytest.fail(f"not so within {seconds:.0f} s: {true}")
 
     Retrying(
         retry=retry_if_result(lambda value: not value),

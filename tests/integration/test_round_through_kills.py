@@ -9,8 +9,9 @@ import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -35,12 +36,13 @@ from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.round_queue import enqueue_round, round_progress
 from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind
-from tests.integration.running import training_of, until
+from tests.integration.running import training_of, trains, until
 from trainer.demo.label_studio import LabelStudioServer
 from trainer.demo.walk import free_port
 from trainer.due_rounds import DueRounds
 from trainer.fine_tuning import fine_tune
 from trainer.finishing import Finishing
+from trainer.fit import run
 from trainer.rounds import RoundRecord, RoundState, list_rounds, rounds_folder
 from trainer.supervision import Watch
 from trainer.tether import tethered
@@ -55,11 +57,14 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the tie is Linux's parent-death signal"),
 ]
 
-KILLS = ("training",) * 4 + ("redis",) * 3 + ("worker", "worker and job", "job")
-EARLY = 3  # of the kills fall while the process is still being loaded
-STEPS = 500
+RESTARTS = ("worker", "worker and job", "job")
+KILLS = ("training",) * 4 + ("redis",) * 3 + RESTARTS
+EARLY = {"training": 2, "restart": 2, "redis": 1}  # of the kills fall while the process loads: a load is what costs
+LOADING_SECONDS = 3.0  # of processor time within which they fall; a load takes some 8
+STEPS = 400
+SPAN = 0.6  # of the steps, within which the other kills fall
 DOCUMENTS, SHARE = 40, 0.3
-LONG = 300  # seconds, for a machine with other work; a start of the process takes some 5
+LONG = 300  # seconds, for a machine with other work
 CODEBOOK = Codebook(
     "things", Kind.EXCLUSIVE, (Code("s", "Ships", "About ships.", "ship"), Code("g", "Corn", "About corn.", "corn"))
 )
@@ -140,7 +145,10 @@ class Scene:
     sdk: LabelStudio
     client: LabelStudioClient
     project: Project
+    reader: Reader
     worker: subprocess.Popen[bytes] | None = None
+    furthest: int = 0  # step that any process told of
+    _gone: int = 0  # the process that was killed last, or lost who supervised it
 
     @property
     def redis(self) -> Redis:
@@ -166,27 +174,45 @@ class Scene:
             if self.record and self.record.state is RoundState.RUNNING:
                 DueRounds(redis, self.client).look(self.project)
 
-    def step(self) -> int:
-        """How far the training is, 0 while that is unknown or no process trains."""
+    def training(self) -> psutil.Process | None:
+        """The process that trains, None while there is none or only one that is on its way out."""
+        found = training_of(self.settings.home)
+        return None if found is None or found.pid == self._gone else found
+
+    def loaded_for(self, seconds: float) -> bool:
+        """Whether a process has been loading for so much processor time, or trains already."""
+        self.look()
+        process = self.training()
+        if process is None:
+            return False
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            return False
+        return times.user + times.system >= seconds or trains(self.settings.home)
+
+    def trained_to(self, step: int) -> bool:
+        """Whether a process has come to this step, and further than any before it."""
         self.look()
         with self.redis as redis:
-            step = int(round_progress(redis, self.project.id).get("step", 0))
-        return step if training_of(self.settings.home) else 0
+            told = int(round_progress(redis, self.project.id).get("step", 0))
+        further, self.furthest = told > self.furthest, max(told, self.furthest)
+        return told >= step and further and self.training() is not None
 
     def kill(self, what: str, rng: random.Random) -> None:
         """Kill it with SIGKILL, and start again what nobody else does."""
         if what == "redis":
             self.redis_server.kill()
-            threading.Event().wait(rng.uniform(0.0, 1.5))
+            back = self.reader.looks + rng.randrange(60)  # away for a second or so
+            until(lambda: self.reader.looks >= back, LONG)
             self.redis_server.start()
             return
-        training = training_of(self.settings.home)
-        if what == "training":
-            if training is not None:
-                training.kill()
-            return
         assert self.worker is not None
-        jobs = psutil.Process(self.worker.pid).children()
+        training, jobs = self.training(), psutil.Process(self.worker.pid).children()
+        assert training is not None
+        self._gone = training.pid
+        if what == "training":
+            training.kill()
         if "worker" in what:
             self.worker.kill()
             self.worker.wait()
@@ -224,10 +250,13 @@ def scene(
     made = client.create_project("through kills", render_label_config(CODEBOOK, ReviewForm.WHOLE))
     project = register(settings.home, made, experiment, CODEBOOK)
     sdk = LabelStudio(base_url=label_studio.url, api_key=label_studio.token())
-    scene = Scene(settings, redis_server, sdk, client, project)
+    reader = Reader(project)
+    scene = Scene(settings, redis_server, sdk, client, project, reader)
     scene.code(range(DOCUMENTS))
     scene.start_worker()
+    reader.start()
     yield scene
+    reader.stop()
     if scene.worker is not None:
         scene.worker.kill()
         scene.worker.wait()
@@ -235,26 +264,29 @@ def scene(
     redis_server.kill()
 
 
+def moments(rng: random.Random, kills: Sequence[str]) -> list[float | int]:
+    """When each kill falls: seconds of a load, or a step; the steps rise."""
+    early = set[int]()
+    for kind, number in EARLY.items():
+        of_kind = [i for i, what in enumerate(kills) if ("restart" if what in RESTARTS else what) == kind]
+        early.update(rng.sample(of_kind, number))
+    steps = iter(sorted(rng.sample(range(1, int(STEPS * SPAN)), len(kills) - len(early))))
+    return [rng.uniform(0, LOADING_SECONDS) if i in early else next(steps) for i in range(len(kills))]
+
+
 def test_ten_kills_change_nothing(scene: Scene, tmp_path: Path) -> None:
     seed = int(os.environ.get("TEST_SEED", random.randrange(10**6)))
     log.warning("seed %s", seed)
     rng = random.Random(seed)
     kills = rng.sample(KILLS, len(KILLS))
-    early = set(rng.sample(range(1, len(kills)), EARLY))
-    moments = iter(sorted(rng.sample(range(1, int(STEPS * 0.6)), len(kills) - EARLY)))
-    reader = Reader(scene.project)
-    reader.start()
     with scene.redis as redis:
         until(lambda: live_workers(redis, WorkerKind.TRAIN), LONG)
         assert enqueue_round(redis, scene.project)
-    for number, what in enumerate(kills):
-        if number in early:
-            until(lambda: scene.look() or training_of(scene.settings.home), LONG)
-            threading.Event().wait(rng.uniform(0.0, 1.0))
-        else:
-            moment = next(moments)
-            until(lambda moment=moment: scene.step() >= moment, LONG)
-        log.warning("kill %s: %s, %s", number + 1, what, "early" if number in early else f"at step {scene.step()}")
+    for number, (what, moment) in enumerate(zip(kills, moments(rng, kills), strict=True)):
+        reached = partial(scene.trained_to if isinstance(moment, int) else scene.loaded_for, moment)
+        until(reached, LONG)
+        where = f"at step {scene.furthest}" if isinstance(moment, int) else f"after {moment:.1f} s of loading"
+        log.warning("kill %s: %s, %s", number + 1, what, where)
         scene.kill(what, rng)
         if number == 4:  # what is verified meanwhile waits for the next round
             scene.code(range(DOCUMENTS, DOCUMENTS + 5))
@@ -268,6 +300,7 @@ def test_ten_kills_change_nothing(scene: Scene, tmp_path: Path) -> None:
         return scene.record.refreshed_at is not None
 
     until(settled, LONG)
+    reader = scene.reader
     reader.stop()
     record = scene.record
     assert record is not None
@@ -279,9 +312,13 @@ def test_ten_kills_change_nothing(scene: Scene, tmp_path: Path) -> None:
     assert any("cut off" in note for note in record.notes)
     assert any("SIGKILL" in note for note in record.notes)
 
-    undisturbed = FineTuning.read(rounds_folder(scene.project.home, scene.project.id) / record.id, Gate(minimum=1))
+    log.warning("ended; an undisturbed one follows")
+    tuning = replace(
+        FineTuning.read(rounds_folder(scene.project.home, scene.project.id) / record.id, Gate(minimum=1)), beside={}
+    )
     folder, store = tmp_path / "undisturbed", adapters.AdapterStore(tmp_path / "adapters")
-    replace(undisturbed, beside={}).write(folder, store)
-    tuned = fine_tune(replace(undisturbed, beside={}), folder, store, Watch(lambda _: None))
+    tuning.write(folder, store)
+    run(folder, lambda _: None)  # here, where torch is loaded already
+    tuned = fine_tune(tuning, folder, store, Watch(lambda _: None))
     assert tuned is not None
     assert tuned.adapter.id == record.adapter_id

@@ -73,13 +73,17 @@ def test_the_documents_are_rewritten_in_place(tmp_path: Path) -> None:
 
 
 def test_the_configuration_files_that_it_shows_are_valid(tmp_path: Path) -> None:
-    experiment, codebook, review, sources = re.findall(r"```yaml\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    experiment, codebook, review, sources, rounds = re.findall(
+        r"```yaml\n(.*?)```", README.read_text("utf-8"), re.DOTALL
+    )
     (tmp_path / "winnow.yaml").write_text(experiment, encoding="utf-8")
     (tmp_path / "codebook.yaml").write_text(codebook, encoding="utf-8")
     loaded, book = load_experiment(tmp_path / "winnow.yaml")
     assert [source.name for source in loaded.sources] == ["similarity", "zero-shot", "definitions"]
-    (tmp_path / "winnow.yaml").write_text(f"codebook: reuters8\n{review}sources:\n{sources}", encoding="utf-8")
+    (tmp_path / "winnow.yaml").write_text(f"codebook: reuters8\n{review}sources:\n{sources}{rounds}", encoding="utf-8")
     loaded, _ = load_experiment(tmp_path / "winnow.yaml")
     assert [source.kind.value for source in loaded.sources] == ["probe", "causal", "causal", "adapter", "chat_api"]
+    assert loaded.training is not None
+    assert (loaded.training.silver.ratio, loaded.training.balance, loaded.priority) == (0.5, "weights", "normal")
     assert (loaded.review.overlap, loaded.review.order, loaded.review.holdout) == (2, "uncertainty", "choose")
     assert book.label_keys == ("earn", "acq")
