@@ -14,7 +14,7 @@ LS_BIN := .venv-label-studio/bin
 PIP_INSTALL := -m pip -q -q --no-input --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
-.PHONY: help venv label-studio vllm demo-files chromium demo test test-vllm bench-scoring bench-curves bench-probe bench-vllm bench-import bench-reconcile bench-webhook bench-swap bench-training bench-training-curves bench-learning lint format docs screenshots clean distclean
+.PHONY: help venv label-studio vllm demo-files chromium demo test test-vllm bench-scoring bench-curves bench-probe bench-vllm bench-import bench-reconcile bench-count bench-webhook bench-swap bench-training bench-training-curves bench-learning lint format docs screenshots clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -87,6 +87,9 @@ bench-import: venv label-studio ## documents per second of `winnow import` again
 
 bench-reconcile: venv label-studio ## seconds of a count of verified documents when 0, 1, 20 tasks changed, against an export
 	@$(BIN)/python tests/benchmarks/reconciling.py
+
+bench-count: venv ## CPU seconds of a count when one task changed, in projects of 2,000 and 20,000 tasks
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/counting.py
 
 bench-webhook: venv ## latency of /webhook under 200 events a second
 	@$(BIN)/python -m tests.benchmarks.webhook

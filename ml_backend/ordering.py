@@ -9,9 +9,10 @@ import numpy as np
 from label_configs.codebook import Codebook, Kind
 from label_configs.drawing import draw, is_holdout
 from label_configs.records import Proposal
-from ml_backend.experiment import Order, Review, Training
+from ml_backend.experiment import Order, Review
 from ml_backend.mixing import EQUAL, MixingWeights, mixed
 from ml_backend.probabilities import Floats, probabilities_of
+from ml_backend.training_config import Training
 
 _DIGITS = 9
 TIES = 1e-4  # of a score is a draw, so that documents that sources are equally sure of do not come in the file's order

@@ -11,9 +11,10 @@ from typing import Any, cast
 
 from redis import Redis
 
-from ml_backend.experiment import Project, Training
+from ml_backend.experiment import Project
 from ml_backend.heartbeat import WorkerKind, live_workers
 from ml_backend.queue import ENDED, KEPT_SECONDS, TRAIN, enqueue, fetch_job, queues, redis_errors
+from ml_backend.training_config import Training
 
 ROUND_JOB = "trainer.jobs.run_round"  # by its dotted name: no process but the train worker imports it
 BESIDE_SECONDS = 3600  # that a job may take beside the training: reading, publishing, an end that was asked for

@@ -1,8 +1,8 @@
 """Which documents make an optimiser step, and what of it each process computes at a time.
 
-Documents of like length share a step, so that little is computed for padding. The order is drawn from the recipe's seed
-alone: a step holds the same documents however it is cut, into micro-batches and over processes, and wherever a round
-is taken up again.
+The order is drawn from the recipe's seed alone: a step holds the same documents however it is cut, into micro-batches
+and over processes, and wherever a round is taken up again. Within a step, documents of like length share a micro-batch,
+so that little is computed for padding.
 """
 
 from __future__ import annotations
@@ -17,24 +17,18 @@ import torch
 from trainer.collate import Collator
 from trainer.sequences import Sequenced
 
-POOL = 8  # optimiser steps whose documents are drawn at random together before they are sorted by length
 
-
-def steps_of(lengths: Sequence[int], batch_size: int, epochs: int, seed: int) -> list[list[int]]:
+def steps_of(documents: int, batch_size: int, epochs: int, seed: int) -> list[list[int]]:
     """The documents (by number) of every optimiser step of all epochs, each document once an epoch.
 
-    Every epoch has a new order: pools of documents are drawn at random, sorted by length and cut into batches, and the
-    batches are shuffled. One batch of an epoch may be smaller.
+    Every epoch has a new order, drawn at random. A step is never drawn by length: length goes with the code (short
+    newswire is about earnings), and steps that each hold few codes train worse. The last step of an epoch may be
+    smaller.
     """
     steps = []
     for epoch in range(epochs):
-        random = np.random.default_rng([seed, epoch])
-        order = random.permutation(len(lengths)).tolist()
-        batches = []
-        for first in range(0, len(order), POOL * batch_size):
-            pool = sorted(order[first : first + POOL * batch_size], key=lambda i: lengths[i])
-            batches += [pool[at : at + batch_size] for at in range(0, len(pool), batch_size)]
-        steps += [batches[i] for i in random.permutation(len(batches))]
+        order = np.random.default_rng([seed, epoch]).permutation(documents).tolist()
+        steps += [order[at : at + batch_size] for at in range(0, documents, batch_size)]
     return steps
 
 

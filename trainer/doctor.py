@@ -20,10 +20,11 @@ from label_configs.errors import EnvironmentFault, LabelConfigError, LabelStudio
 from label_configs.render import check_label_config, default_form, read_label_config
 from label_configs.team_form import FORMS, check_team_config
 from ml_backend import adapters, embedded_redis, queue
-from ml_backend.experiment import Experiment, Project, Training, load_experiment, load_project, registered
+from ml_backend.experiment import Experiment, Project, load_experiment, load_project, registered
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.prompts import Prompt
 from ml_backend.settings import SECRETS_FILE, Settings, load_settings, with_secrets
+from ml_backend.training_config import Training
 from ml_backend.versions import active_sources
 from trainer.jobs import recipe_of
 from trainer.model_files import check_model, models_of

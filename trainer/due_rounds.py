@@ -12,7 +12,9 @@ from redis import Redis
 from ml_backend.experiment import Project
 from ml_backend.round_queue import enqueue_round, round_at_hand
 from ml_backend.task_reader import TaskReader
-from trainer.rounds import SEEN_FILE, RoundState, due, list_rounds, load_seen, rounds_folder
+from trainer.mirror_file import MirrorFile
+from trainer.rounds import RoundState, due_by, list_rounds, rounds_folder, seen_stamp
+from trainer.tally import Tally
 from trainer.verified import Look
 
 log = logging.getLogger(__name__)
@@ -68,10 +70,11 @@ class DueRounds:
     def _verdict(self, project: Project, at: Look, folder: Path) -> int | None:
         training, known = project.experiment.training, self._verdicts.get(project.id)
         assert training is not None
-        state = (at.revision, _stamp(folder / SEEN_FILE), project.experiment, project.codebook.fingerprint)
+        state = (at.revision, seen_stamp(folder), project.experiment, project.codebook.fingerprint, project.team)
         if known is None or known.state != state:
-            verified = [example.document_id for example in at.reading.examples]
-            needed = due(verified, load_seen(folder), thresholds=training.thresholds, every=training.every)
+            with MirrorFile(project.folder) as file:
+                counts = Tally(file, project).counts(folder)
+            needed = due_by(counts, thresholds=training.thresholds, every=training.every)
             known = self._verdicts[project.id] = _Verdict(state, needed)
         return known.due
 
@@ -83,12 +86,3 @@ def interrupted(folder: Path) -> bool:
     """
     records = list_rounds(folder)
     return bool(records) and records[-1].state is RoundState.RUNNING
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """Another whenever the file was replaced, None while there is none."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_mtime_ns, found.st_ino

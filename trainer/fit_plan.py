@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ml_backend.experiment import Balance, Negatives
+from ml_backend.training_config import Balance, Negatives
 from trainer.bars import Bar
 from trainer.recipe import LoraRecipe, recipe_with
 

@@ -19,7 +19,7 @@ from enum import StrEnum
 import numpy as np
 
 from label_configs.codes import Kind
-from ml_backend.experiment import TooSmall
+from ml_backend.training_config import TooSmall
 from trainer.bars import TFIDF_NAME
 from trainer.gate_metrics import NAMES, Floats, LabelSets, LabelTable
 

@@ -6,6 +6,7 @@ was verified since waits for the next round.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,10 +20,11 @@ from rq.timeouts import JobTimeoutException
 from label_configs.errors import LabelStudioError, TrainingError, WinnowError
 from label_configs.records import Proposal
 from ml_backend import adapters, queue
-from ml_backend.experiment import Project, Training, load_project
+from ml_backend.experiment import Project, load_project
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.proposing import Plan
 from ml_backend.settings import Settings, load_settings
+from ml_backend.training_config import Training
 from trainer.alone import alone
 from trainer.bars import bars_of
 from trainer.fine_tuning import FineTuned, fine_tune
@@ -30,12 +32,12 @@ from trainer.finishing import finish_promotions
 from trainer.gate import Verdict
 from trainer.recipe import LoraRecipe, load_recipe, recipe_with
 from trainer.round_examples import RoundExamples
-from trainer.rounds import JUDGED, RoundRecord, RoundState, list_rounds, rounds_folder, save_round, save_seen
+from trainer.rounds import JUDGED, RoundRecord, RoundState, list_rounds, round_id, rounds_folder, save_round, save_seen
 from trainer.standing import keep_standing
 from trainer.supervision import LOG_FILE, Watch
 from trainer.telling import Telling
 from trainer.tuning import FineTuning
-from trainer.verified import read_project
+from trainer.verified import Reading, read_project
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +91,9 @@ def perform_round(
             return None
         begun = _resumed(rounds, records[-1], training) if cut_off else None
         if begun is None:
-            Telling(redis, project.id, {}).tell({"stage": "read"})
-            begun = _new(settings, client, project)
+            telling = Telling(redis, project.id, {})
+            telling.tell({"stage": "read"})
+            begun = _new(settings, client, project, telling)
         if begun.record.state is not RoundState.RUNNING:
             return begun.record
         return _Carrying(redis, client, project, begun, lock).out()
@@ -116,9 +119,35 @@ def _resumed(rounds: Path, record: RoundRecord, training: Training) -> Begun | N
     return Begun(record, tuning, None)
 
 
-def _new(settings: Settings, client: LabelStudioClient, project: Project) -> Begun:
-    """A round of what is verified now; one of the same data that was judged before is found as it ended."""
-    training, reading = _training_of(project), read_project(client, project)
+def _new(settings: Settings, client: LabelStudioClient, project: Project, telling: Telling) -> Begun:
+    """A round of what is verified now; one of the same data that was judged before is found as it ended.
+
+    One that cannot begin has failed, and is not tried again before the next is due: a reconciliation would repeat it.
+    """
+    reading = read_project(client, project)
+    try:
+        return _begin(settings, project, reading)
+    except Exception as error:  # whatever it is, a record has to say it
+        _fail_to_begin(project, reading, error)
+        telling.tell_last({"stage": RoundState.FAILED.value})
+        raise
+
+
+def _fail_to_begin(project: Project, reading: Reading, error: Exception) -> None:
+    rounds, now = rounds_folder(project.home, project.id), datetime.now(UTC)
+    documents, why = [example.document_id for example in reading.examples], _reason(error)
+    identifier = round_id(json.dumps(documents), why, "", project.codebook.fingerprint)
+    save_seen(rounds, identifier, documents)
+    save_round(
+        rounds,
+        RoundRecord(identifier, project.id, RoundState.FAILED, len(documents), 0, 0, reason=why, started_at=now,
+                    ended_at=now, seconds=0.0),
+    )  # fmt: skip
+    log.error("project %s: a round cannot begin: %s", project.id, why)
+
+
+def _begin(settings: Settings, project: Project, reading: Reading) -> Begun:
+    training = _training_of(project)
     found = RoundExamples.of_project(project, reading)
     tuning = FineTuning(
         training.base, recipe_of(training), project.codebook, found.examples, training.holdout_share,

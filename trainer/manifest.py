@@ -29,8 +29,8 @@ from label_configs.errors import EnvironmentFault
 from label_configs.records import VerifiedExample
 from ml_backend.base_state import base_state
 from ml_backend.calibration import TemperatureFit
-from ml_backend.experiment import Balance, Negatives
 from ml_backend.snapshot import examples_digest
+from ml_backend.training_config import Balance, Negatives
 from trainer.evaluation.metrics import LabelSets, measure
 from trainer.gate import GateVerdict
 from trainer.recipe import LoraRecipe

@@ -9,31 +9,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from label_configs import wire
 from label_configs.errors import EnvironmentFault, reason
 from label_configs.wire import JsonObject
 from ml_backend.task_reader import TaskStamp, VersionCount
+from trainer.mirror_schema import SCHEMA_VERSION, make_tables
 
 log = logging.getLogger(__name__)
 
 MIRROR_FILE = "mirror.sqlite"
-SCHEMA_VERSION = 1
 BUSY_SECONDS = 60.0  # until another process has written
-_TABLES = """
-CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE tasks (
-    id INTEGER PRIMARY KEY, updated_at TEXT NOT NULL, submitted INTEGER NOT NULL, annotated INTEGER NOT NULL,
-    draft INTEGER NOT NULL DEFAULT 0, body TEXT NOT NULL
-);
-CREATE INDEX annotated_tasks ON tasks (id) WHERE annotated > 0;
-CREATE TABLE predictions (
-    task INTEGER NOT NULL, id INTEGER NOT NULL, version TEXT NOT NULL, created_at TEXT NOT NULL, body TEXT NOT NULL,
-    PRIMARY KEY (task, id)
-) WITHOUT ROWID;
-CREATE INDEX predictions_by_version ON predictions (version, task);
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +88,10 @@ class MirrorFile:
             finally:
                 self._base.execute("ROLLBACK")
 
+    def query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """The rows that a statement of SQL gives."""
+        return self._base.execute(statement, values).fetchall()
+
     def facts(self) -> dict[str, str]:
         """All facts by name."""
         with _faults(self.path):
@@ -112,7 +103,7 @@ class MirrorFile:
 
     def counts(self) -> tuple[int, int]:
         """How many tasks there are, and how many annotations that are no skips."""
-        (tasks, submitted), = self._base.execute("SELECT count(*), coalesce(sum(submitted), 0) FROM tasks")  # fmt: skip
+        ((tasks, submitted),) = self.query("SELECT tasks, submitted FROM totals")
         return int(tasks), int(submitted)
 
     def task(self, task_id: int) -> JsonObject | None:
@@ -136,10 +127,11 @@ class MirrorFile:
             "INSERT INTO predictions VALUES (?, ?, ?, ?, ?)",
             [(task["id"], one["id"], one["model_version"] or "", one["created_at"], _json(one)) for one in predictions],
         )
-        if before is None:
-            return Difference(True, bool(task["annotations"]))
-        decided = before["annotations"] != task["annotations"]
-        return Difference(decided or before["data"] != task["data"], decided)
+        decided = task["annotations"] != (before["annotations"] if before else [])
+        other = before is None or decided or before["data"] != task["data"]
+        if other:
+            self.query("INSERT OR IGNORE INTO uncounted VALUES (?)", task["id"])
+        return Difference(other, decided)
 
     def remove(self, task_ids: Iterable[int]) -> Difference:
         """Remove tasks that are there."""
@@ -147,9 +139,15 @@ class MirrorFile:
         for task_id in task_ids:
             (annotated,) = self._base.execute("SELECT annotated FROM tasks WHERE id = ?", [task_id]).fetchone()
             difference |= Difference(True, bool(annotated))
+            self.query("INSERT OR IGNORE INTO uncounted VALUES (?)", task_id)
             self._base.execute("DELETE FROM tasks WHERE id = ?", [task_id])
             self._base.execute("DELETE FROM predictions WHERE task = ?", [task_id])
         return difference
+
+    def stamp(self, task_id: int) -> TaskStamp | None:
+        """A task's stamp, None where it is not there."""
+        rows = self.query("SELECT id, updated_at, submitted FROM tasks WHERE id = ?", task_id)
+        return TaskStamp(*rows[0]) if rows else None
 
     def stamps(self) -> dict[int, TaskStamp]:
         """Every task's stamp by its id."""
@@ -194,9 +192,7 @@ class MirrorFile:
                 base.execute("PRAGMA journal_mode = WAL")
                 base.execute("BEGIN IMMEDIATE")  # two processes may find the file new
                 if base.execute("PRAGMA user_version").fetchone() == (0,):
-                    for statement in filter(str.strip, _TABLES.split(";")):
-                        base.execute(statement)
-                    base.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                    make_tables(base)
                 base.execute("COMMIT")
             elif version != SCHEMA_VERSION:
                 raise sqlite3.DatabaseError(f"schema {version}, not {SCHEMA_VERSION}")

@@ -105,8 +105,8 @@ class Refresh:
         """Read the tasks with other stamps than before, and those that may have been half written at the last time."""
         since = (_moment(newest) - MARGIN).strftime(_MOMENT) if newest else _LONG_AGO
         stamps = list(self._reader.task_stamps(self._project, since))
-        known = self._file.stamps() if self._settled() else {}
-        self._read([stamp.id for stamp in stamps if known.get(stamp.id) != stamp])
+        settled = self._settled()
+        self._read([stamp.id for stamp in stamps if not settled or self._file.stamp(stamp.id) != stamp])
 
     def _compare(self, pulse: Pulse) -> None:
         """Have the mirror hold exactly the tasks there are, by their stamps.

@@ -16,7 +16,7 @@ from redis import Redis
 from label_configs.drawing import is_holdout
 from label_configs.records import VerifiedExample
 from ml_backend import queue
-from ml_backend.experiment import Project, Training
+from ml_backend.experiment import Project
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.prelabel import enqueue_prelabel, enqueue_tasks
 from ml_backend.proposing import Plan
@@ -29,6 +29,7 @@ from ml_backend.snapshot import (
     read_examples,
     taking_over,
 )
+from ml_backend.training_config import Training
 from ml_backend.versions import learns
 from ml_backend.weights_file import taking_over as weights_taking_over
 from trainer import source_weights

@@ -104,8 +104,9 @@ class RoundStatus:
 
 def _table(project_id: int, records: Sequence[RoundRecord]) -> Table:
     table = Table(
-        "round", "ended (UTC)", "state", "documents", "took", "adapter", title=f"Rounds of project {project_id}"
-    )
+        "round", "ended (UTC)", "state", "documents", "took", "adapter", title=f"Rounds of project {project_id}",
+        pad_edge=False,  # an adapter's whole id fits 80 columns
+    )  # fmt: skip
     for record in records:
         ended = f"{record.ended_at.astimezone(UTC):%Y-%m-%d %H:%M}" if record.ended_at else "–"
         documents = f"{record.training_examples} + {record.holdout_examples}"

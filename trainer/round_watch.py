@@ -96,10 +96,10 @@ class RoundWatch:
             if round_at_hand(self.redis, self.project.id):
                 lost = 0
                 return False
-            last = self.last
+            last, lost = self.last, lost + 1
             if last is None or last.state is not RoundState.RUNNING:
-                return True
-            lost += 1
+                # Its job may be between queue and worker, where nobody has it and nothing came of it yet.
+                return lost >= LOST_LOOKS or last != before or round_result(self.redis, self.project.id) is not None
             if lost >= LOST_LOOKS and enqueue_round(self.redis, self.project, resume=True):
                 console.print("The round was cut off and goes on from its last checkpoint.")
             return False

@@ -76,6 +76,21 @@ class RoundRecord:
                 raise ValueError(f"{name}: {time} has no time zone; use datetime.now(UTC)")
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many documents are ``verified`` now, how many the last round has ``seen``, and how many are ``both``."""
+
+    verified: int
+    seen: int
+    both: int
+
+    @classmethod
+    def of(cls, verified: Collection[str], seen: Collection[str]) -> Counts:
+        """Of the ids themselves; each counts once."""
+        now, before = frozenset(verified), frozenset(seen)
+        return cls(len(now), len(before), len(now & before))
+
+
 def due(
     verified: Collection[str], seen: Collection[str], *, thresholds: Sequence[int], every: int | None
 ) -> int | None:
@@ -94,20 +109,24 @@ def due(
     deleted and a hundred others verified are a hundred new ones, though their number is the same. Raises ConfigError
     for a threshold or an ``every`` below 1.
     """
+    return due_by(Counts.of(verified, seen), thresholds=thresholds, every=every)
+
+
+def due_by(counts: Counts, *, thresholds: Sequence[int], every: int | None) -> int | None:
+    """``due``, where it was counted already."""
     if any(threshold < 1 for threshold in thresholds) or (every is not None and every < 1):
         raise ConfigError("rounds: thresholds and every must be 1 or more; leave every out to train at thresholds only")
-    now, before = frozenset(verified), frozenset(seen)
-    new, left = len(now - before), len(now & before)
+    new = counts.verified - counts.both
     if not new:
         return None
     passed = [
         threshold
         for threshold in thresholds
-        if threshold <= len(now) and (len(before) < threshold or (left < threshold <= new))
+        if threshold <= counts.verified and (counts.seen < threshold or (counts.both < threshold <= new))
     ]
     if passed:
         return max(passed)
-    started = not thresholds or len(now) >= min(thresholds)
+    started = not thresholds or counts.verified >= min(thresholds)
     return new if every is not None and started and new >= every else None
 
 
@@ -152,6 +171,15 @@ def save_seen(folder: Path, identifier: str, documents: Iterable[str]) -> None:
     """
     told = {"round": identifier, "documents": sorted(documents)}
     write_atomically(folder / SEEN_FILE, json.dumps(told, ensure_ascii=False) + "\n")
+
+
+def seen_stamp(folder: Path) -> str:
+    """Another whenever ``load_seen`` may give others; "" while there is no such file."""
+    try:
+        found = (folder / SEEN_FILE).stat()
+    except FileNotFoundError:
+        return ""
+    return f"{found.st_mtime_ns} {found.st_ino} {sum(1 for _ in folder.glob(f'*/{RECORD_FILE}'))}"
 
 
 def load_seen(folder: Path) -> frozenset[str]:

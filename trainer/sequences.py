@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from label_configs.codebook import Codebook, Kind
 from label_configs.records import VerifiedExample
-from ml_backend.experiment import Balance, Negatives
 from ml_backend.prompts import Prompt
 from ml_backend.questions import Question, true_answers
 from ml_backend.token_tree import Path
+from ml_backend.training_config import Balance, Negatives
 from trainer.balancing import answer_weights, times_seen
 
 FEWEST_OTHERS = 4  # questions drawn beside those that a document's coders answered, where there are so many

@@ -20,10 +20,11 @@ from label_configs.codebook import Codebook, Kind
 from label_configs.drawing import is_holdout
 from label_configs.errors import TrainingError
 from label_configs.records import Document, Proposal, VerifiedExample
-from ml_backend.experiment import Project, Silver
+from ml_backend.experiment import Project
 from ml_backend.probabilities import probabilities_of
 from ml_backend.proposing import Plan
 from ml_backend.snapshot import read_examples
+from ml_backend.training_config import Silver
 from trainer.fit_plan import EXAMPLES_FILE
 from trainer.leaks import copies_of
 from trainer.verified import Reading

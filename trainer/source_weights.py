@@ -9,9 +9,10 @@ from label_configs.codebook import Codebook, Kind
 from label_configs.drawing import is_holdout
 from label_configs.records import Arm, Decision
 from ml_backend import adapters
-from ml_backend.experiment import Project, Training
+from ml_backend.experiment import Project
 from ml_backend.leading import standing_in_force
 from ml_backend.mixing import EQUAL, Cell, Evidence, MixingWeights, drift
+from ml_backend.training_config import Training
 from ml_backend.weights_file import weights_in_force
 from trainer.consensus import outcomes
 from trainer.leaks import leaks

@@ -18,8 +18,8 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from label_configs.errors import TrainingError, reason
 from label_configs.records import VerifiedExample
-from ml_backend.experiment import Balance, Negatives
 from ml_backend.prompts import Prompt
+from ml_backend.training_config import Balance, Negatives
 from trainer.batches import MicroBatches, accumulation_of, row_length, steps_of
 from trainer.checkpoints import Checkpoints, Keeping
 from trainer.collate import Collator
@@ -201,7 +201,7 @@ class _Attempt:
         self._validated = sorted(validated, key=row_length)
         self._collator = Collator(loss.prefix_length)
         self._checkpoints = checkpoints
-        self._steps = steps_of([row_length(row) for row in rows], recipe.batch_size, recipe.epochs, recipe.seed)
+        self._steps = steps_of(len(rows), recipe.batch_size, recipe.epochs, recipe.seed)
 
     def trainer(self, micro: int, checkpoint_seconds: float) -> RoundTrainer:
         """A trainer whose micro-batches hold ``micro`` documents at most."""

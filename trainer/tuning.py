@@ -14,8 +14,8 @@ from label_configs.errors import TrainingError
 from label_configs.records import VerifiedExample
 from ml_backend.adapters import AdapterStore
 from ml_backend.atomic import write_atomically
-from ml_backend.experiment import Balance, Gate, Negatives
 from ml_backend.snapshot import examples_digest, read_examples, write_examples
+from ml_backend.training_config import Balance, Gate, Negatives
 from trainer.bars import Bar
 from trainer.fit_plan import EXAMPLES_FILE, FitPlan
 from trainer.gate import LabelSets

@@ -9,9 +9,10 @@ from functools import cached_property
 
 from label_configs import wire
 from label_configs.records import Decision, Document, Proposal, VerifiedExample
-from ml_backend.experiment import Project, Training
+from ml_backend.experiment import Project
 from ml_backend.prelabel import documents_of
 from ml_backend.task_reader import TaskReader
+from ml_backend.training_config import Training
 from trainer.examples import verified_examples
 from trainer.mirror import Mirror
 

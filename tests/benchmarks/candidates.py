@@ -23,9 +23,10 @@ from rich.console import Console
 
 from label_configs.records import Decision, VerifiedExample
 from ml_backend.candidates import candidate_set
-from ml_backend.experiment import Experiment, Project, Training
+from ml_backend.experiment import Experiment, Project
 from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind
+from ml_backend.training_config import Training
 from ml_backend.weights_file import taking_over
 from trainer.candidate_curve import candidate_curve, frontier
 from trainer.candidate_sample import Sample, sample_of_file

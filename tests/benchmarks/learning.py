@@ -37,8 +37,8 @@ from reuters import LARGEST, Reuters
 from label_configs.codebook import Codebook, load_codebook
 from label_configs.records import VerifiedExample
 from ml_backend.devices import DeviceFacts, device_facts, set_threads
-from ml_backend.experiment import Silver
 from ml_backend.sources.base import ranked
+from ml_backend.training_config import Silver
 from trainer.evaluation.metrics import measure
 from trainer.recipe import LoraRecipe, load_recipe, recipe_with
 
@@ -73,7 +73,9 @@ class Bench:
         self.file = arguments.demo / "learning" / "cells.jsonl"
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self.facts: DeviceFacts = device_facts()
-        self.silver: Silver = replace(SILVER, **yaml.safe_load("{}" if arguments.silver in (None, "off") else arguments.silver))
+        self.silver: Silver = replace(
+            SILVER, **yaml.safe_load("{}" if arguments.silver in (None, "off") else arguments.silver)
+        )
         on_off = [False, True] if arguments.silver != "off" else [False]
         names = [name + ("+silver" if on else "") for name in self.variants for on in on_off]
         self.cells = [

@@ -12,9 +12,9 @@ from sklearn.linear_model import LogisticRegression
 
 from label_configs.codebook import Codebook
 from label_configs.records import Document, Proposal, VerifiedExample
-from ml_backend.experiment import Silver
 from ml_backend.regressions import Answerable, Regressions
 from ml_backend.sources.base import ranked
+from ml_backend.training_config import Silver
 from trainer.bar_models import tfidf as tfidf_bar
 from trainer.silver import silver_examples
 

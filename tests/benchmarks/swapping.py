@@ -34,11 +34,12 @@ from label_configs.records import Arm
 from label_configs.render import render_label_config
 from label_configs.wire.shown import candidates_from_text
 from ml_backend import adapters, queue
-from ml_backend.experiment import Experiment, Project, Review, Training, register
+from ml_backend.experiment import Experiment, Project, Review, register
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.proposing import Plan
 from ml_backend.settings import Settings, with_secrets
 from ml_backend.source_config import ADAPTER_SOURCE, SourceConfig, SourceKind
+from ml_backend.training_config import Training
 from tests.benchmarks.served import served, until
 from tests.tiny_models import make_adapter, make_tiny_llama
 from trainer.demo.label_studio import LabelStudioServer

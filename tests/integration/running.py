@@ -57,15 +57,24 @@ def processes_of(home: Path) -> list[psutil.Process]:
 
 def process_named(home: Path, *arguments: str) -> psutil.Process | None:
     """The installation's process whose command line ends with these arguments, None while there is none."""
-    found = [p for p in processes_of(home) if tuple(p.cmdline()[-len(arguments) :]) == arguments]
+    found = [p for p in processes_of(home) if tuple(_command(p)[-len(arguments) :]) == arguments]
     assert len(found) <= 1, found
     return found[0] if found else None
 
 
 def training_of(home: Path) -> psutil.Process | None:
     """The installation's process that trains, None while there is none."""
-    found = [p for p in processes_of(home) if "trainer.fit" in p.cmdline() and "tether.py" not in " ".join(p.cmdline())]
+    named = [(p, _command(p)) for p in processes_of(home)]
+    found = [p for p, command in named if "trainer.fit" in command and "tether.py" not in " ".join(command)]
     return found[0] if found else None
+
+
+def _command(process: psutil.Process) -> list[str]:
+    """A process's command line, empty where it has ended meanwhile."""
+    try:
+        return list(process.cmdline())
+    except psutil.NoSuchProcess:
+        return []
 
 
 def trains(home: Path) -> bool:

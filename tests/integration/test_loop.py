@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ from tests.integration.conftest import Running
 from tests.integration.running import import_documents, process_named, until
 from trainer.demo.coder import ScriptedCoder
 from trainer.demo.label_studio import LabelStudioServer
-from trainer.rounds import RoundRecord, RoundState, list_rounds, rounds_folder
+from trainer.finishing import Finishing
+from trainer.rounds import RoundRecord, RoundState, list_rounds, load_round, rounds_folder, save_round
 from trainer.up import environment
 from trainer.verified import read_project
 from trainer.work import Work, evaluate_project
@@ -299,16 +300,33 @@ def test_a_round_on_the_same_documents_is_not_run_again(walk: Walk) -> None:
     assert outcome.stat().st_mtime_ns == made
 
 
-def test_after_a_roll_back_the_candidates_are_those_of_the_prediction_shown(winnow: Running, walk: Walk) -> None:
-    work = walk.work
-    try:
-        assert work.roll_back() is None
-        _wait_for_refresh(winnow, work)
-        assert work.client.model_version(work.project.id) == walk.shown_before
-        for task in work.client.tasks(work.project.id):
-            if task["id"] not in walk.annotated:
-                assert len(versions(task)) == len(set(versions(task)))
-                assert not any(">adapter " in candidate["html"] for candidate in task["data"]["candidates"])
-    finally:
-        work.promote(walk.record.adapter_id)
-        _wait_for_refresh(winnow, work)
+def test_after_a_roll_back_the_candidates_are_those_of_the_prediction_shown(rolled_back: Walk) -> None:
+    work = rolled_back.work
+    plan = Plan.of(work.project)
+    assert work.client.model_version(work.project.id) == plan.version
+    assert all(source.adapter_id is None for source in plan.sources)
+    for task in work.client.tasks(work.project.id):
+        if task["id"] not in rolled_back.annotated:
+            assert len(versions(task)) == len(set(versions(task)))
+            assert not any(">adapter " in candidate["html"] for candidate in task["data"]["candidates"])
+
+
+def test_a_promotion_whose_worker_died_is_followed_by_the_scheduler(winnow: Running, rolled_back: Walk) -> None:
+    work, rounds = rolled_back.work, rolled_back.round_folder.parent
+    save_round(rounds, replace(rolled_back.record, refreshed_at=None))
+    adapters.promote(work.project.folder, adapters.store_of(work.project.home).get(rolled_back.record.adapter_id))
+    _wait_for_refresh(winnow, work)
+    until(lambda: load_round(rounds, rolled_back.record.id).refreshed_at is not None, 30)
+    recorded = load_round(rounds, rolled_back.record.id)
+    assert replace(recorded, refreshed_at=rolled_back.record.refreshed_at) == rolled_back.record
+    opened = [task for task in work.client.tasks(work.project.id) if task["id"] not in rolled_back.annotated]
+    assert all(any(">adapter " in c["html"] for c in t["data"]["candidates"]) for t in opened if not held_out(t))
+    assert not Finishing(work.redis, work.client, chunk=4).look(work.project), "it is done once"
+
+
+@pytest.fixture(scope="module")
+def rolled_back(winnow: Running, walk: Walk) -> Walk:
+    """The walk with the round's adapter given up. For the last tests of the file."""
+    assert walk.work.roll_back() is None
+    _wait_for_refresh(winnow, walk.work)
+    return walk

@@ -13,12 +13,13 @@ from label_configs.drawing import is_holdout
 from label_configs.forms import ReviewForm
 from label_configs.records import Document
 from ml_backend import queue
-from ml_backend.experiment import Experiment, Review, Training
+from ml_backend.experiment import Experiment, Review
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.proposing import Plan
 from ml_backend.set_up import set_up_project
 from ml_backend.snapshot import pushed_snapshot, read_examples
 from ml_backend.source_config import SourceConfig, SourceKind
+from ml_backend.training_config import Training
 from tests.integration.conftest import Running
 from tests.integration.running import import_documents, until
 from trainer.demo import documents

@@ -9,9 +9,8 @@ import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import psutil
@@ -22,20 +21,19 @@ from pydantic import SecretStr
 from redis import Redis
 from redis.exceptions import RedisError
 
-from label_configs.codebook import Code, Codebook, Kind
 from label_configs.drawing import is_holdout
 from label_configs.errors import AdapterError
 from label_configs.forms import ReviewForm
-from label_configs.records import CandidateSet
 from label_configs.render import render_label_config
-from label_configs.wire import JsonObject, coder_result
 from ml_backend import adapters, heartbeat, queue
-from ml_backend.experiment import Experiment, Gate, Project, Review, Training, register
+from ml_backend.experiment import Experiment, Project, Review, register
 from ml_backend.heartbeat import WorkerKind, live_workers
 from ml_backend.labelstudio import LabelStudioClient
-from ml_backend.round_queue import enqueue_round, round_progress
+from ml_backend.round_queue import enqueue_round
 from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind
+from ml_backend.training_config import Gate, Training
+from tests.integration.coded import CODEBOOK, code
 from tests.integration.running import training_of, trains, until
 from trainer.demo.label_studio import LabelStudioServer
 from trainer.demo.walk import free_port
@@ -59,27 +57,10 @@ pytestmark = [
 
 RESTARTS = ("worker", "worker and job", "job")
 KILLS = ("training",) * 4 + ("redis",) * 3 + RESTARTS
-EARLY = {"training": 2, "restart": 2, "redis": 1}  # of the kills fall while the process loads: a load is what costs
-LOADING_SECONDS = 3.0  # of processor time within which they fall; a load takes some 8
-STEPS = 400
-SPAN = 0.6  # of the steps, within which the other kills fall
+LOADING_SECONDS, TRAINING_SECONDS = 3.0, 0.2  # of processor time, within which a kill falls; a load takes some 8
+STEPS = 600
 DOCUMENTS, SHARE = 40, 0.3
 LONG = 300  # seconds, for a machine with other work
-CODEBOOK = Codebook(
-    "things", Kind.EXCLUSIVE, (Code("s", "Ships", "About ships.", "ship"), Code("g", "Corn", "About corn.", "corn"))
-)
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
-
-
-def task(number: int) -> JsonObject:
-    """A coded task; no two texts are alike."""
-    rng = random.Random(number)
-    words = ["".join(rng.choices(LETTERS, k=6)) for _ in range(4)]
-    result = coder_result(
-        CODEBOOK, CandidateSet(f"d{number}", "v", ()), ReviewForm.WHOLE, rejected=[], missed=["sg"[number % 2]]
-    )
-    data = {"document_id": f"d{number}", "text": " ".join(words)}
-    return {"data": data, "annotations": [{"result": result, "was_cancelled": False}]}
 
 
 class OwnRedis:
@@ -147,7 +128,7 @@ class Scene:
     project: Project
     reader: Reader
     worker: subprocess.Popen[bytes] | None = None
-    furthest: int = 0  # step that any process told of
+    kept: int = 0  # step of the newest checkpoint when the last kill fell
     _gone: int = 0  # the process that was killed last, or lost who supervised it
 
     @property
@@ -159,9 +140,6 @@ class Scene:
         records = list_rounds(rounds_folder(self.project.home, self.project.id))
         assert len(records) <= 1, "it goes on as the same round"
         return records[0] if records else None
-
-    def code(self, numbers: Iterable[int]) -> None:
-        self.sdk.projects.import_tasks(id=self.project.id, request=[task(n) for n in numbers])
 
     def start_worker(self) -> None:
         command = [sys.executable, "-m", "trainer.cli", "worker", "train"]
@@ -179,28 +157,33 @@ class Scene:
         found = training_of(self.settings.home)
         return None if found is None or found.pid == self._gone else found
 
-    def loaded_for(self, seconds: float) -> bool:
-        """Whether a process has been loading for so much processor time, or trains already."""
-        self.look()
-        process = self.training()
-        if process is None:
-            return False
-        try:
-            times = process.cpu_times()
-        except psutil.NoSuchProcess:
-            return False
-        return times.user + times.system >= seconds or trains(self.settings.home)
+    def newest(self) -> int:
+        """Step of the newest checkpoint, 0 while there is none."""
+        found = rounds_folder(self.project.home, self.project.id).glob("*/checkpoints/step-*")
+        return max((int(path.name.removeprefix("step-")) for path in found), default=0)
 
-    def trained_to(self, step: int) -> bool:
-        """Whether a process has come to this step, and further than any before it."""
+    def computed(self) -> float:
+        """Seconds of processor time that the process which trains has had, 0 while there is none."""
         self.look()
-        with self.redis as redis:
-            told = int(round_progress(redis, self.project.id).get("step", 0))
-        further, self.furthest = told > self.furthest, max(told, self.furthest)
-        return told >= step and further and self.training() is not None
+        try:
+            times = process.cpu_times() if (process := self.training()) else None
+        except psutil.NoSuchProcess:
+            return 0.0
+        return times.user + times.system if times else 0.0
+
+    def wait_in_load(self, seconds: float) -> None:
+        """Wait until a process has been loading for so long, or trains already."""
+        until(lambda: self.computed() > seconds or (self.training() and trains(self.settings.home)), LONG)
+
+    def wait_in_training(self, seconds: float) -> None:
+        """Wait until a process has got further than those before it, and has computed so long since."""
+        until(lambda: self.computed() and self.newest() > self.kept and trains(self.settings.home), LONG)
+        whole = self.computed() + seconds
+        until(lambda: self.computed() > whole, LONG)
 
     def kill(self, what: str, rng: random.Random) -> None:
         """Kill it with SIGKILL, and start again what nobody else does."""
+        self.kept = max(self.newest(), self.kept)
         if what == "redis":
             self.redis_server.kill()
             back = self.reader.looks + rng.randrange(60)  # away for a second or so
@@ -230,7 +213,7 @@ def scene(
     redis_server = OwnRedis(tmp_path)
     settings = Settings(
         home=tmp_path / "home", label_studio_url=label_studio.url, redis_url=SecretStr(redis_server.url),
-        label_studio_token=SecretStr(label_studio.token()), threads=1, checkpoint_seconds=0.3,
+        label_studio_token=SecretStr(label_studio.token()), threads=1, checkpoint_seconds=0.1,
     )  # fmt: skip
     client = LabelStudioClient(settings)
     training_documents = sum(not is_holdout(f"d{n}", SHARE) for n in range(DOCUMENTS))
@@ -252,7 +235,7 @@ def scene(
     sdk = LabelStudio(base_url=label_studio.url, api_key=label_studio.token())
     reader = Reader(project)
     scene = Scene(settings, redis_server, sdk, client, project, reader)
-    scene.code(range(DOCUMENTS))
+    code(sdk, project.id, range(DOCUMENTS))
     scene.start_worker()
     reader.start()
     yield scene
@@ -264,14 +247,12 @@ def scene(
     redis_server.kill()
 
 
-def moments(rng: random.Random, kills: Sequence[str]) -> list[float | int]:
-    """When each kill falls: seconds of a load, or a step; the steps rise."""
-    early = set[int]()
-    for kind, number in EARLY.items():
-        of_kind = [i for i, what in enumerate(kills) if ("restart" if what in RESTARTS else what) == kind]
-        early.update(rng.sample(of_kind, number))
-    steps = iter(sorted(rng.sample(range(1, int(STEPS * SPAN)), len(kills) - len(early))))
-    return [rng.uniform(0, LOADING_SECONDS) if i in early else next(steps) for i in range(len(kills))]
+def early(rng: random.Random, kills: Sequence[str]) -> set[int]:
+    """Which kills fall while the process loads: of each kind every other one, as a load is what takes the time."""
+    trainings = [i for i, what in enumerate(kills) if what == "training"]
+    redis = [i for i, what in enumerate(kills) if what == "redis"]
+    restarts = [i for i, what in enumerate(kills) if what in RESTARTS]
+    return {*trainings[rng.randrange(2) :: 2], *redis[::2], *restarts[::2]}
 
 
 def test_ten_kills_change_nothing(scene: Scene, tmp_path: Path) -> None:
@@ -282,14 +263,17 @@ def test_ten_kills_change_nothing(scene: Scene, tmp_path: Path) -> None:
     with scene.redis as redis:
         until(lambda: live_workers(redis, WorkerKind.TRAIN), LONG)
         assert enqueue_round(redis, scene.project)
-    for number, (what, moment) in enumerate(zip(kills, moments(rng, kills), strict=True)):
-        reached = partial(scene.trained_to if isinstance(moment, int) else scene.loaded_for, moment)
-        until(reached, LONG)
-        where = f"at step {scene.furthest}" if isinstance(moment, int) else f"after {moment:.1f} s of loading"
+    loading = early(rng, kills)
+    for number, what in enumerate(kills):
+        if number in loading:
+            scene.wait_in_load(rng.uniform(0, LOADING_SECONDS))
+        else:
+            scene.wait_in_training(rng.uniform(0, TRAINING_SECONDS))
+        where = "while it loads" if number in loading else f"after step {scene.newest()}"
         log.warning("kill %s: %s, %s", number + 1, what, where)
         scene.kill(what, rng)
         if number == 4:  # what is verified meanwhile waits for the next round
-            scene.code(range(DOCUMENTS, DOCUMENTS + 5))
+            code(scene.sdk, scene.project.id, range(DOCUMENTS, DOCUMENTS + 5))
 
     def settled() -> bool:
         scene.look()

@@ -55,14 +55,10 @@ def test_two_processes_give_the_loss_curve_of_one(base: Path, alone: list[dict[s
     assert json.loads((folder / "outcome.json").read_text())["loss"] == curve(told)[-1]
 
 
-def test_a_device_that_is_full_makes_all_start_again_with_less(
-    base: Path, alone: list[dict[str, Any]], tmp_path: Path
-) -> None:
-    code, told = launched(planned(tmp_path / "round", base, recipe=RECIPE), "tests.integration.starved_fit")
-    assert code == 0
-    notes = {one["note"] for one in told if "note" in one}
-    assert notes == {"the device has too little memory for the recipe; micro_batch_size is 2 from here on"}
-    assert curve(told) == pytest.approx(curve(alone), rel=1e-4)
+def test_all_processes_start_again_where_they_ask_for_it(tmp_path: Path) -> None:
+    code, told = launched(tmp_path, "tests.integration.started_again")
+    assert (code, told) == (0, [{"start": 1}, {"start": 2}])
+    assert [(tmp_path / f"starts-{rank}").read_text() for rank in range(2)] == ["xx", "xx"]
 
 
 def test_an_error_ends_all_processes_at_once(base: Path, tmp_path: Path) -> None:

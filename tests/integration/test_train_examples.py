@@ -22,7 +22,7 @@ from ml_backend.snapshot import read_examples
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.sources.pool import SourcePool
 from ml_backend.versions import adapter_source
-from tests.integration.running import processes_of, trains, until
+from tests.integration.running import processes_of, training_of, trains, until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -185,9 +185,9 @@ def started(arguments: list[str], folder: Path, home: Path, base: Path) -> subpr
 
     def began() -> bool:
         assert process.poll() is None, process.communicate()
-        fits = [p for p in processes_of(home) if "trainer.fit" in p.cmdline()]
+        fit = training_of(home)
         # Torch alone takes a second or two of its own.
-        return bool(fits) and bool(list((home / "offline").glob("*/plan.json"))) and fits[0].cpu_times().user > 3
+        return fit is not None and bool(list((home / "offline").glob("*/plan.json"))) and fit.cpu_times().user > 3
 
     until(began, 60)
     return process

@@ -10,7 +10,8 @@ from label_configs.drawing import is_holdout
 from label_configs.forms import ReviewForm
 from label_configs.records import Arm
 from ml_backend.arms import arm_of
-from ml_backend.experiment import Experiment, Review, Training
+from ml_backend.experiment import Experiment, Review
+from ml_backend.training_config import Training
 
 IDS = [f"d{n}" for n in range(3000)]
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from label_configs.codebook import Code, Codebook, Kind
 from label_configs.drawing import is_holdout
 from label_configs.records import Proposal, ScoredLabel
-from ml_backend.experiment import Order, Review, Training
+from ml_backend.experiment import Order, Review
 from ml_backend.mixing import Evidence, MixingWeights
 from ml_backend.ordering import TIES, disagreement, drawn_place, is_random, score, uncertainty
+from ml_backend.training_config import Training
 
 CODES = tuple(Code(key, key, f"About {key}.", key) for key in ("ship", "grain", "oil", "coal"))
 BOOK = Codebook("four", Kind.EXCLUSIVE, CODES)

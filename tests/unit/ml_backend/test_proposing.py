@@ -15,7 +15,7 @@ from label_configs.drawing import is_holdout
 from label_configs.errors import AdapterError
 from label_configs.records import Arm, Document, Proposal, ScoredLabel
 from ml_backend import adapters
-from ml_backend.experiment import Experiment, Order, Project, Review, Training, register
+from ml_backend.experiment import Experiment, Order, Project, Review, register
 from ml_backend.leading import Judged, Standing, identity_of, save_standing
 from ml_backend.mixing import EQUAL, Evidence, MixingWeights
 from ml_backend.ordering import TIES
@@ -23,6 +23,7 @@ from ml_backend.proposing import Plan
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.sources.base import Source
 from ml_backend.sources.fake import FakeSource
+from ml_backend.training_config import Training
 from ml_backend.versions import ActiveSource
 from ml_backend.weights_file import taking_over
 

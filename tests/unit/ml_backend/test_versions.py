@@ -11,10 +11,11 @@ from label_configs.errors import AdapterError
 from label_configs.forms import ReviewForm
 from label_configs.records import VerifiedExample
 from ml_backend.adapters import Adapter
-from ml_backend.experiment import CandidateRule, Order, Project, Review, Training
+from ml_backend.experiment import CandidateRule, Order, Project, Review
 from ml_backend.proposing import Plan
 from ml_backend.snapshot import publish_snapshot, taking_over
 from ml_backend.source_config import SourceConfig, SourceKind
+from ml_backend.training_config import Training
 from ml_backend.versions import active_sources, review_version, source_version
 
 CAUSAL = SourceConfig("zero", SourceKind.CAUSAL, "/models/smollm2", "zero_shot")

@@ -26,8 +26,9 @@ from ml_backend.adapters import AdapterStore, store_of
 from ml_backend.base_state import base_state
 from ml_backend.causal_model import CausalModel
 from ml_backend.devices import DeviceFacts
-from ml_backend.experiment import Experiment, Project, Training, register
+from ml_backend.experiment import Experiment, Project, register
 from ml_backend.source_config import SourceConfig, SourceKind
+from ml_backend.training_config import Training
 from trainer.cli import main
 from trainer.evaluation.metrics import measure
 from trainer.export import export

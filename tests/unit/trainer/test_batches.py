@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import pairwise
 
 import pytest
 import torch
@@ -12,11 +11,9 @@ from trainer.batches import MicroBatches, accumulation_of, row_weight, steps_of
 from trainer.collate import IGNORED, Collator
 from trainer.sequences import Sequenced
 
-LENGTHS = [(7 * n) % 61 + 1 for n in range(50)]
-
 
 def test_every_epoch_holds_each_document_once_in_an_order_of_its_own() -> None:
-    steps = steps_of(LENGTHS, 8, 3, seed=0)
+    steps = steps_of(50, 8, 3, seed=0)
     assert len(steps) == 3 * 7
     epochs = [[i for step in steps[at : at + 7] for i in step] for at in (0, 7, 14)]
     assert all(Counter(epoch) == Counter(range(50)) for epoch in epochs)
@@ -26,19 +23,21 @@ def test_every_epoch_holds_each_document_once_in_an_order_of_its_own() -> None:
 
 
 def test_the_order_is_the_seeds() -> None:
-    assert steps_of(LENGTHS, 8, 2, seed=3) == steps_of(LENGTHS, 8, 2, seed=3)
-    assert steps_of(LENGTHS, 8, 2, seed=3) != steps_of(LENGTHS, 8, 2, seed=4)
+    assert steps_of(50, 8, 2, seed=3) == steps_of(50, 8, 2, seed=3)
+    assert steps_of(50, 8, 2, seed=3) != steps_of(50, 8, 2, seed=4)
 
 
-def test_documents_of_like_length_share_a_step_and_steps_are_shuffled() -> None:
-    lengths = [(37 * n) % 256 + 1 for n in range(512)]
-    steps = steps_of(lengths, 8, 1, seed=0)
-    computed = sum(len(step) * max(lengths[i] for i in step) for step in steps)
-    at_random = sum(8 * max(lengths[n : n + 8]) for n in range(0, 512, 8))
-    assert computed < 1.2 * sum(lengths) < at_random
-    longest = [max(lengths[i] for i in step) for step in steps]
-    assert sum(a < b for a, b in pairwise(longest)) > 20
-    assert sum(a > b for a, b in pairwise(longest)) > 20
+def test_documents_of_like_length_share_a_micro_batch_and_steps_are_drawn_at_random() -> None:
+    data = [Sequenced((9,) * ((37 * n) % 256 + 1), (((5, 6), 1),), (1.0,)) for n in range(512)]
+    steps = steps_of(512, 32, 1, seed=0)
+    means = [sum(len(data[i].document) for i in step) / len(step) for step in steps]
+    assert 100 < min(means) < max(means) < 156, "a step is like any other"
+    batches = MicroBatches(data, Collator(0), steps, accumulation=4)
+    computed = sum(batches[at]["input_ids"].numel() for at in range(len(batches)))
+    at_random = sum(
+        8 * (max(len(data[i].document) for i in step[n : n + 8]) + 1) for step in steps for n in (0, 8, 16, 24)
+    )
+    assert computed < 0.75 * at_random
 
 
 def rows(number: int) -> list[Sequenced]:

@@ -11,10 +11,11 @@ import pytest
 from label_configs.codebook import load_codebook
 from label_configs.drawing import is_holdout
 from label_configs.records import Document, VerifiedExample
-from ml_backend.experiment import CandidateRule, Experiment, Project, Training, register
+from ml_backend.experiment import CandidateRule, Experiment, Project, register
 from ml_backend.mixing import Evidence, MixingWeights
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.sources.fake import FakeSource
+from ml_backend.training_config import Training
 from ml_backend.weights_file import taking_over
 from trainer.candidate_sample import sample_of_project
 from trainer.cli import main

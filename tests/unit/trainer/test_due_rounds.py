@@ -15,10 +15,11 @@ from label_configs.codebook import load_codebook
 from label_configs.errors import LabelStudioError
 from label_configs.forms import ReviewForm
 from label_configs.wire import JsonObject
-from ml_backend.experiment import Experiment, Project, Review, Training, register
+from ml_backend.experiment import Experiment, Project, Review, register
 from ml_backend.labelstudio_fake import FakeLabelStudio
 from ml_backend.round_queue import enqueue_round, round_queued, take_back
 from ml_backend.source_config import SourceConfig, SourceKind
+from ml_backend.training_config import Training
 from trainer.due_rounds import PATIENCE, DueRounds
 from trainer.rounds import RoundRecord, RoundState, rounds_folder, save_round, save_seen
 from trainer.scheduler import Parts, Rests, look
@@ -104,7 +105,7 @@ def test_what_was_counted_is_not_counted_again(tmp_path: Path, redis: Redis, mon
     desk = Desk(tmp_path, redis)
     desk.code(2)
     assert not desk.look()
-    monkeypatch.setattr("trainer.due_rounds.due", lambda *_, **__: pytest.fail("nothing has changed"))
+    monkeypatch.setattr("trainer.due_rounds.due_by", lambda *_, **__: pytest.fail("nothing has changed"))
     for _ in range(3):
         assert not desk.look()
 

@@ -12,10 +12,11 @@ from rich.console import Console
 from label_configs.codebook import Code, Codebook, Kind
 from label_configs.drawing import is_holdout
 from label_configs.records import Decision, Document, Proposal, ScoredLabel, VerifiedExample
-from ml_backend.experiment import Experiment, Project, Silver, Training
+from ml_backend.experiment import Experiment, Project
 from ml_backend.proposing import Plan
 from ml_backend.snapshot import write_examples
 from ml_backend.source_config import SourceConfig, SourceKind
+from ml_backend.training_config import Silver, Training
 from trainer.duplicates import Likeness
 from trainer.example_report import ExampleReport, LabelCount, report_files
 from trainer.leaks import Leak

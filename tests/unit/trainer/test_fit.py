@@ -35,6 +35,7 @@ from trainer.fit import main, run, train
 from trainer.judging import chosen
 from trainer.loss import SharedPrefixLoss
 from trainer.recipe import Precision
+from trainer.training import StartAgain
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,8 @@ def test_bfloat16_on_a_cpu_trains(base: Path, tmp_path: Path) -> None:
     recipe = replace(QUICK, epochs=1, precision=Precision.BF16)
     model, _, loss = fitted(base, recipe, tmp_path, examples(16))
     assert math.isfinite(loss)
-    assert all(p.dtype == torch.float32 for p in model.parameters())
+    held = {p.requires_grad: p.dtype for p in model.parameters()}
+    assert held == {True: torch.float32, False: torch.bfloat16}, "what is trained is held in full"
 
 
 def test_a_loss_that_is_no_number_is_refused(base: Path, tmp_path: Path) -> None:
@@ -214,6 +216,15 @@ def test_running_out_of_memory_is_explained(
     assert main() == 2
     assert "lower micro_batch_size in the recipe" in capsys.readouterr().out
     assert device_facts().kind in ("cpu", "cuda")
+
+
+def test_the_launcher_is_asked_to_start_all_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_small(*_: object) -> None:
+        raise StartAgain("CUDA out of memory.")
+
+    monkeypatch.setattr("trainer.fit.run", too_small)
+    monkeypatch.setattr(sys, "argv", ["fit", str(tmp_path)])
+    assert main() == 3
 
 
 def test_an_adapter_that_is_whole_is_not_trained_again(base: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from label_configs.errors import TrainingError
-from ml_backend.experiment import GATE_METRICS, TooSmall
+from ml_backend.training_config import GATE_METRICS, TooSmall
 from trainer.bars import TFIDF_NAME
 from trainer.gate import Verdict, judge
 

@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, j
 
 from label_configs.codes import Kind
 from label_configs.errors import TrainingError
-from ml_backend.experiment import GATE_METRICS
+from ml_backend.training_config import GATE_METRICS
 from trainer.evaluation.metrics import measure
 from trainer.gate_metrics import NAMES, LabelTable
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,17 +15,20 @@ from pydantic import SecretStr
 from redis import Redis
 
 from label_configs.codebook import Code, Codebook, Kind
-from label_configs.errors import LabelStudioError, TrainingError, WinnowError
+from label_configs.errors import ConfigError, LabelStudioError, TrainingError, WinnowError
+from label_configs.forms import ReviewForm
 from label_configs.records import VerifiedExample
 from ml_backend import adapters
 from ml_backend.adapters import FILES
-from ml_backend.experiment import Experiment, Gate, Project, Training, register
+from ml_backend.experiment import Experiment, Project, Review, register
 from ml_backend.labelstudio import LabelStudioClient
-from ml_backend.round_queue import ask_to_stop, round_progress
+from ml_backend.labelstudio_fake import FakeLabelStudio
+from ml_backend.round_queue import ask_to_stop, round_progress, take_back
 from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind
+from ml_backend.training_config import Gate, Training
 from trainer import jobs
-from trainer.due_rounds import interrupted
+from trainer.due_rounds import DueRounds, interrupted
 from trainer.finishing import Finishing
 from trainer.jobs import perform_round
 from trainer.recipe import LoraRecipe
@@ -35,6 +38,7 @@ from trainer.tuning import OUTCOME_FILE, PLAN_FILE, FineTuning
 CODES = (Code("s", "Ships", "d", "ship"), Code("g", "Corn", "d", "corn"), Code("x", "Gold", "d", "gold"))
 BOOK = Codebook("b", Kind.EXCLUSIVE, CODES)
 EXAMPLES = [VerifiedExample(f"d{n}", f"text {n}", ("sg"[n % 2],), (), n % 5 == 0) for n in range(20)]
+CODED = [{"from_name": "codes", "to_name": "text", "type": "choices", "value": {"choices": ["s"]}}]
 LONG_AGO = datetime(2024, 5, 1, tzinfo=UTC)
 
 
@@ -215,3 +219,39 @@ with alone(Path({str(desk.rounds)!r})) as lock:
         assert desk.go_on() is None
         assert desk.record == before
         other.kill()
+
+
+def test_a_round_that_cannot_begin_fails_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a recipe that is not there: else every reconciliation would enqueue it again."""
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    fake = FakeLabelStudio(7, lambda: now)
+    monkeypatch.setattr(jobs, "LabelStudioClient", lambda _: fake)
+    tasks = fake.import_tasks({"text": f"text {n}", "document_id": f"d{n}"} for n in range(40))
+    for task in tasks[:3]:
+        fake.annotate(task, CODED)
+    training = Training("no-model", recipe="no-such-recipe", thresholds=(3, 6), quiet_seconds=0)
+    experiment = replace(desk.project.experiment, training=training, review=Review(ReviewForm.WHOLE))
+    project = register(desk.settings.home, 7, experiment, BOOK)
+    due_rounds = DueRounds(desk.redis, fake)
+    reasons = []
+    for verified in (3, 6):
+        assert due_rounds.look(project, now=now + timedelta(hours=1))
+        assert take_back(desk.redis, 7)
+        with pytest.raises(ConfigError) as caught:
+            perform_round(desk.settings, desk.redis, fake, project)  # type: ignore[arg-type]
+        record = list_rounds(desk.rounds)[-1]
+        assert (record.state, record.verified) == (RoundState.FAILED, verified)
+        assert record.reason == str(caught.value)
+        assert "no-such-recipe" in record.reason
+        assert round_progress(desk.redis, 7)["stage"] == "failed"
+        reasons.append(record.reason)
+        assert not interrupted(desk.rounds)
+        assert not due_rounds.look(project, now=now + timedelta(hours=1)), "it is not repeated"
+        assert not DueRounds(desk.redis, fake).look(project, now=now + timedelta(hours=1)), "nor by another scheduler"
+        for task in tasks[verified : 2 * verified]:
+            fake.annotate(task, CODED)
+    assert len(list_rounds(desk.rounds)) == len(reasons) == 2
+    fake.away = True
+    with pytest.raises(LabelStudioError):
+        perform_round(desk.settings, desk.redis, fake, project)  # type: ignore[arg-type]
+    assert len(list_rounds(desk.rounds)) == 2, "it is tried again when Label Studio is back"

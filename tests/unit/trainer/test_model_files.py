@@ -11,8 +11,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from label_configs.errors import ModelError
-from ml_backend.experiment import Experiment, Training
+from ml_backend.experiment import Experiment
 from ml_backend.source_config import ChatApi, SourceConfig, SourceKind
+from ml_backend.training_config import Training
 from trainer.model_files import check_model, check_models, models_of
 
 

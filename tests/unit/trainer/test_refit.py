@@ -19,7 +19,7 @@ from label_configs.errors import LabelStudioError
 from label_configs.forms import ReviewForm
 from label_configs.records import Candidate, CandidateSet, Proposer
 from ml_backend import queue
-from ml_backend.experiment import Experiment, Project, Review, Training, register
+from ml_backend.experiment import Experiment, Project, Review, register
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.labelstudio_fake import FakeLabelStudio
 from ml_backend.proposing import Plan
@@ -27,6 +27,7 @@ from ml_backend.settings import Settings
 from ml_backend.snapshot import latest_snapshot, pushed_snapshot, read_examples
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.task_reader import Pulse, TaskStamp
+from ml_backend.training_config import Training
 from ml_backend.versions import active_sources
 from ml_backend.weights_file import weights_in_force
 from trainer.mirror import Mirror

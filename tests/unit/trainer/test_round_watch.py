@@ -15,10 +15,11 @@ from rich.console import Console
 from label_configs.codebook import load_codebook
 from label_configs.errors import TrainingError
 from ml_backend import queue
-from ml_backend.experiment import Experiment, Project, Training, register
+from ml_backend.experiment import Experiment, Project, register
 from ml_backend.heartbeat import WorkerKind, beat
 from ml_backend.round_queue import put_round_progress, stop_asked
 from ml_backend.source_config import SourceConfig, SourceKind
+from ml_backend.training_config import Training
 from trainer.round_status import RoundStatus
 from trainer.round_watch import RoundWatch
 from trainer.rounds import RoundRecord, RoundState, rounds_folder, save_round
@@ -151,17 +152,17 @@ def test_the_status_of_a_round_that_trains(watch: RoundWatch, redis: Redis, proj
     save(project, ended)
     save(project, RECORD)
     figures = {"step": 3, "steps": 9, "loss": 0.41234, "seconds_left": 720.0}
-    put_round_progress(redis, 7, {"stage": "train", **figures, "notes": ["halved"], "log": "/home/fit.log"})
+    put_round_progress(redis, 7, {"stage": "train", **figures, "notes": ["halved"], "log": "/srv/fit.log"})
     text = " ".join(shown(redis, project).split())
     assert (
         "Round 0123456789abcdef (80 training, 20 holdout documents): train, step 3 of 9, loss 0.4123, 12 min left; "
-        "since 2024-05-01 12:30 UTC. Note: halved. Log: /home/fit.log 1 train worker is alive."
+        "since 2024-05-01 12:30 UTC. Note: halved. Log: /srv/fit.log 1 train worker is alive."
     ) in text
-    assert "│ aaaaaaaa │ 2024-05-01 12:30 │ kept │ 80 + 20 │ 5 min │" in text
+    assert "│aaaaaaaa │ 2024-05-01 12:30 │ kept │ 80 + 20 │ 5 min │" in text
     assert "aaaaaaaa: Not better. aaaaaaaa, note: no training document has x." in text
     assert all(len(line) <= 80 for line in shown(redis, project).splitlines())
     told = RoundStatus.of(redis, project).as_json()
-    assert told["round"] == {"stage": "train", "id": RECORD.id, **figures, "notes": ["halved"], "log": "/home/fit.log"}
+    assert told["round"] == {"stage": "train", "id": RECORD.id, **figures, "notes": ["halved"], "log": "/srv/fit.log"}
     assert [one["state"] for one in told["rounds"]] == ["kept", "running"]
     assert told["train_workers"] == 1
     redis.delete(WorkerKind.TRAIN)

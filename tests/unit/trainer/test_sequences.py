@@ -12,9 +12,9 @@ from transformers import AutoTokenizer
 
 from label_configs.codebook import Code, Codebook, Kind
 from label_configs.records import VerifiedExample
-from ml_backend.experiment import Balance, Negatives
 from ml_backend.prompts import Prompt
 from ml_backend.questions import questions
+from ml_backend.training_config import Balance, Negatives
 from trainer.sequences import FEWEST_OTHERS, Sequenced, asked_of, sequences
 
 CODES = tuple(Code(f"c{n}", f"Code {n}", f"About {n}.", f"w{n}") for n in range(12))

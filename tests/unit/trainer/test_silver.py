@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from label_configs.codebook import Code, Codebook, Kind
 from label_configs.drawing import is_holdout
 from label_configs.records import Decision, Document, Proposal, ScoredLabel, VerifiedExample
-from ml_backend.experiment import Experiment, Project, Silver, Training
+from ml_backend.experiment import Experiment, Project
 from ml_backend.proposing import Plan
 from ml_backend.snapshot import write_examples
 from ml_backend.source_config import SourceConfig, SourceKind
+from ml_backend.training_config import Silver, Training
 from trainer.silver import Agreed, SilverTested, agreed, coded_since, silver_examples, silver_of
 from trainer.verified import Reading
 

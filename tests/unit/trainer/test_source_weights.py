@@ -12,9 +12,10 @@ import pytest
 from label_configs.codebook import Code, Codebook, Kind
 from label_configs.drawing import is_holdout
 from label_configs.records import Arm, Candidate, CandidateSet, Decision, Proposer, VerifiedExample
-from ml_backend.experiment import Experiment, Project, Training
+from ml_backend.experiment import Experiment, Project
 from ml_backend.mixing import EQUAL, Evidence
 from ml_backend.source_config import SourceConfig, SourceKind
+from ml_backend.training_config import Training
 from trainer.source_weights import ENOUGH_DOCUMENTS, learn_weights, usable, weights_of
 from trainer.verified import Reading
 

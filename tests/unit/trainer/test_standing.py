@@ -14,10 +14,11 @@ from label_configs.drawing import is_holdout
 from label_configs.records import Candidate, CandidateSet, Decision, Proposal, Proposer, ScoredLabel, VerifiedExample
 from ml_backend.adapter_files import Adapter
 from ml_backend.calibration import TemperatureFit
-from ml_backend.experiment import Experiment, Gate, Project, Training
+from ml_backend.experiment import Experiment, Project
 from ml_backend.leading import Judged, Standing, save_standing, standing_in_force
 from ml_backend.mixing import Evidence
 from ml_backend.source_config import SourceConfig, SourceKind
+from ml_backend.training_config import Gate, Training
 from trainer.bars import bars_of
 from trainer.fine_tuning import FineTuned
 from trainer.gate import LabelSets, judge

@@ -6,6 +6,7 @@ import resource
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from trainer.checkpoints import Checkpoints
 from trainer.collate import Collator
 from trainer.loss import SharedPrefixLoss
 from trainer.sequences import Sequenced, sequences
-from trainer.training import train
+from trainer.training import StartAgain, train
 from trainer.validation import validation_split
 
 DROPPED = replace(QUICK, epochs=2, dropout=0.3)  # its result depends on the random numbers of every step
@@ -163,6 +164,21 @@ def test_a_device_that_is_full_gets_smaller_micro_batches(
     assert [one["step"] for one in told if "loss" in one] == list(range(1, 9)), "no step is done twice"
     assert others == pytest.approx(losses, rel=1e-2)
     assert others[:3] == pytest.approx(losses[:3], rel=1e-4)
+
+
+def test_one_of_several_processes_that_is_full_has_all_start_again(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.training.SharedPrefixLoss", Starved)
+    monkeypatch.setattr(Starved, "steps", 9)
+    monkeypatch.setattr("trainer.training.PartialState", lambda: SimpleNamespace(num_processes=2))
+    model, prompt = trainable(base, QUICK)
+    with pytest.raises(StartAgain):
+        train(model, prompt, examples(16), QUICK, tmp_path, silent)
+    assert Checkpoints(tmp_path / "checkpoints").micro_batch_size == 2, "each process took four of a step's eight"
+    told: list[Mapping[str, Any]] = []
+    train(model, prompt, examples(16), QUICK, tmp_path, told.append)
+    assert [one["step"] for one in told if "loss" in one] == list(range(1, 9))
 
 
 def test_a_device_too_small_for_one_document_ends_the_round(

@@ -13,7 +13,7 @@ from label_configs.codebook import Code, Codebook, Kind
 from label_configs.errors import AdapterError, TrainingError
 from label_configs.records import VerifiedExample
 from ml_backend.adapters import AdapterStore
-from ml_backend.experiment import Balance, Gate, Negatives
+from ml_backend.training_config import Balance, Gate, Negatives
 from trainer.recipe import LoraRecipe
 from trainer.tuning import CODEBOOK_FILE, NAMED, OUTCOME_FILE, PLAN_FILE, FineTuning, forget_training
 

@@ -13,9 +13,10 @@ from label_configs.codebook import Code, Codebook, Kind
 from label_configs.drawing import is_holdout
 from label_configs.records import Candidate, CandidateSet, Decision, Proposal, Proposer, ScoredLabel, VerifiedExample
 from ml_backend.candidates import candidate_set
-from ml_backend.experiment import CandidateRule, Experiment, Project, Training
+from ml_backend.experiment import CandidateRule, Experiment, Project
 from ml_backend.mixing import MixingWeights
 from ml_backend.source_config import SourceConfig, SourceKind
+from ml_backend.training_config import Training
 from ml_backend.weights_file import taking_over
 from trainer.evaluation.mixing import mixing_report
 from trainer.evaluation.report import evaluate

@@ -12,10 +12,11 @@ import pytest
 from rich.console import Console
 
 from label_configs.codebook import Code, Codebook, Kind
-from ml_backend.experiment import Experiment, Project, Training
+from ml_backend.experiment import Experiment, Project
 from ml_backend.leading import Judged, Standing, identity_of, save_standing
 from ml_backend.mixing import Evidence, MixingWeights
 from ml_backend.source_config import SourceConfig, SourceKind
+from ml_backend.training_config import Training
 from ml_backend.versions import ActiveSource
 from ml_backend.weights_file import taking_over
 from trainer.evaluation.report import evaluate
