@@ -114,8 +114,8 @@ def test_what_is_wrong_with_the_place_is_told(tmp_path: Path) -> None:
 
 
 def test_a_scheme_whose_library_is_missing_is_told(tmp_path: Path) -> None:
-    with pytest.raises(EnvironmentFault, match=r"WINNOW_EXCHANGE s3://: .*s3fs") as caught:
-        Exchange("s3://bucket/x")
+    with pytest.raises(EnvironmentFault, match=r"WINNOW_EXCHANGE gs://: .*gcsfs") as caught:
+        Exchange("gs://bucket/x")
     assert "\n" not in str(caught.value)
 
 

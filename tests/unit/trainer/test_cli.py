@@ -119,7 +119,8 @@ def test_all_commands_are_there() -> None:
         "codebook"
     )
     assert set(expected.split()) == set(cli.commands)
-    assert {p[1] for p in COMMANDS if len(p) == 2} == {"list", "show", "promote", "rollback", "serve", "from-data"}
+    below = {"list", "show", "promote", "rollback", "export", "gc", "serve", "from-data"}
+    assert {p[1] for p in COMMANDS if len(p) == 2} == below
 
 
 def test_without_a_command_the_help_is_shown(run: Run) -> None:
