@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -20,6 +21,9 @@ from tests.tiny_models import make_tiny_llama
 from trainer.demo import wheels
 from trainer.demo.label_studio import LabelStudioServer
 from trainer.tether import tethered
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and with them whatever they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
