@@ -295,7 +295,7 @@ def test_a_round_on_the_same_documents_is_not_run_again(walk: Walk) -> None:
     outcome = walk.round_folder / "outcome.json"
     made = outcome.stat().st_mtime_ns
     walk.work.train(QUIET, wait=True)
-    assert walk.work.round.ended() == walk.record
+    assert replace(walk.work.round.ended(), refreshed_at=walk.record.refreshed_at) == walk.record
     assert len(list_rounds(walk.round_folder.parent)) == 1
     assert outcome.stat().st_mtime_ns == made
 

@@ -104,7 +104,7 @@ def test_a_training_that_was_broken_off_comes_to_the_same_bits(base: Path, tmp_p
     steps = [one for one in told if "seconds_left" in one]
     assert {"note": f"training goes on from step-{broken_after - 1}"} in told
     assert steps[0]["step"] == broken_after
-    assert steps[0]["seconds_left"] > 0
+    assert 0 <= steps[0]["seconds_left"] < 60, "by this process's pace"
     assert again == last
     for (name, one), other in zip(undisturbed.named_parameters(), model.parameters(), strict=True):
         assert torch.equal(one, other), name
