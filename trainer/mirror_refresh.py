@@ -99,7 +99,7 @@ class Refresh:
                 self._set(
                     born=self._now.isoformat(), decided_at=min([self._now, max(times, default=self._now)]).isoformat()
                 )
-        log.info("project %s: %s tasks read by an export", self._project, len(tasks))
+        log.debug("project %s: %s tasks read by an export", self._project, len(tasks))
 
     def _read_changed(self, newest: str) -> None:
         """Read the tasks with other stamps than before, and those that may have been half written at the last time."""
