@@ -42,7 +42,7 @@ PACKAGES = (
 
 
 class Tuning(Protocol):
-    """A fine-tuning, as far as its manifest tells of it; see ``trainer.fine_tuning.FineTuning``."""
+    """A fine-tuning, as far as its manifest tells of it; see ``trainer.tuning.FineTuning``."""
 
     @property
     def base(self) -> str: ...
