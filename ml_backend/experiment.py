@@ -62,6 +62,7 @@ class Review:
     documents are shown a second time. ``blind_share`` and ``choose_share`` of the documents are coded in these arms,
     the holdout in the arm ``holdout`` (choose or blind). With an ``order`` other than random, ``random_share`` of the
     documents keep their random place, so that estimates from them stay unbiased. All shares are drawn by document id.
+    Reports have pseudonyms for coders unless ``show_coder_names`` is set.
     """
 
     form: ReviewForm | None = None
@@ -74,6 +75,7 @@ class Review:
     order: Order = Order.RANDOM
     random_share: float = 0.1
     consensus: Consensus = Consensus.MAJORITY
+    show_coder_names: bool = False
 
 
 class Priority(StrEnum):

@@ -22,9 +22,6 @@ from trainer.demo import wheels
 from trainer.demo.label_studio import LabelStudioServer
 from trainer.tether import tethered
 
-# A shell that starts the tests in the background has them ignore Ctrl-C, and with them whatever they start.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 ROOT = Path(__file__).parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -36,6 +33,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("no CUDA device")
+
+
+@pytest.fixture(autouse=True)
+def signals_as_at_start() -> None:
+    """Ctrl-C interrupts, whatever shell started the tests and whatever command ran in this process before."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

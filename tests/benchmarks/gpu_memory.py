@@ -43,6 +43,7 @@ def base_model(recipe: LoraRecipe, setup: Setup, shape: str) -> Any:
     """The base of random weights on the device, held as the recipe has it."""
     torch.manual_seed(0)
     config, bits = SHAPES[shape](), quantization(recipe)
+    config.vocab_size = max(config.vocab_size, len(setup.prompt.tokenizer))
     with torch.device("cuda"):
         model = AutoModelForCausalLM.from_config(config, dtype=weights_dtype(recipe))
     if bits is None:

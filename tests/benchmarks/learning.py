@@ -18,13 +18,14 @@ import argparse
 import itertools
 import json
 import logging
+import multiprocessing
 import os
-import subprocess
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -168,13 +169,27 @@ def _variant(text: str) -> tuple[str, LoraRecipe]:
     return name, recipe_with(load_recipe("cpu-small"), yaml.safe_load(f"{{{fields}}}"))
 
 
-def shared_out(workers: int, arguments: Sequence[str]) -> None:
-    """Compute the missing cells in that many processes: a small model leaves most of a GPU idle."""
-    own = [sys.executable, __file__, *arguments]
-    started = [subprocess.Popen([*own, "--part", f"{number}/{workers}"]) for number in range(workers)]
-    failed = [process for process in started if process.wait()]
-    if failed:
-        raise SystemExit(f"{len(failed)} of {workers} processes failed; what is done is kept, run it again")
+def shared_out(arguments: argparse.Namespace, cells: Sequence[Cell]) -> None:
+    """Compute the cells in several processes, the longest first: a small model leaves most of a GPU idle."""
+    longest_first = sorted(cells, key=lambda cell: -cell.size)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(arguments.workers, context, _start_worker, (arguments,)) as pool:
+        for computed in as_completed([pool.submit(_compute, cell) for cell in longest_first]):
+            computed.result()
+
+
+_bench: Bench  # a worker's own
+
+
+def _start_worker(arguments: argparse.Namespace) -> None:
+    global _bench
+    quiet()
+    set_threads(arguments.threads)
+    _bench = Bench(arguments)
+
+
+def _compute(cell: Cell) -> None:
+    _bench.compute([cell])
 
 
 def parsed() -> argparse.Namespace:
@@ -187,7 +202,6 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--silver", help="off, or settings to try such as '{probability: 0.9, weight: 1.0}'")
     parser.add_argument("--variant", action="append", help="NAME=field: value, ... of a recipe to try; may be repeated")
     parser.add_argument("--workers", type=int, default=1, help="processes that share out the cells")
-    parser.add_argument("--part", help="I/N: compute only every N-th missing cell, and print nothing")
     parser.add_argument("--threads", type=int, help="CPU threads; all cores when not given")
     parser.add_argument("--plot", type=Path, default=HERE / "learning.png")
     return parser.parse_args()
@@ -197,22 +211,23 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(",")))
 
 
-def main() -> None:
-    """Run it."""
-    arguments = parsed()
+def quiet() -> None:
+    """No hub, and no word of a library between the rows."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     logging.getLogger("transformers").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
+
+
+def main() -> None:
+    """Run it."""
+    arguments = parsed()
+    quiet()
     threads = set_threads(arguments.threads)
     bench = Bench(arguments)
     missing = bench.missing()
-    if arguments.part:
-        number, of = map(int, arguments.part.split("/"))
-        bench.compute(missing[number::of])
-        return
     bench.corpus.keep_vectors()
     if arguments.workers > 1 and missing:
-        shared_out(arguments.workers, sys.argv[1:])
+        shared_out(arguments, missing)
     else:
         bench.compute(missing)
     rows = bench.done()
