@@ -14,7 +14,7 @@ LS_BIN := .venv-label-studio/bin
 PIP_INSTALL := -m pip -q -q --no-input --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
-.PHONY: help venv label-studio vllm demo-files chromium demo test test-vllm bench-scoring bench-curves bench-probe bench-vllm bench-import bench-reconcile bench-count bench-webhook bench-swap bench-training bench-training-curves bench-learning lint format docs screenshots clean distclean
+.PHONY: help venv label-studio vllm demo-files chromium demo test test-vllm bench-scoring bench-curves bench-probe bench-vllm bench-import bench-reconcile bench-pull bench-judging bench-count bench-webhook bench-swap bench-training bench-training-curves bench-learning lint format docs screenshots clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -34,6 +34,8 @@ venv: .venv/.stamp ## Winnow and its tools in .venv
 	@$(BIN)/python $(PIP_INSTALL) "$(TORCH)" -e ".[dev]"
 	@# The index's label-studio-ml 1.0.9 pins a Flask of 2020; it runs beside today's when its own pins are left aside.
 	@$(BIN)/python $(PIP_INSTALL) --no-deps label-studio-ml==1.0.9 label-studio-tools==0.0.4 appdirs==1.4.4 colorama==0.4.6
+	@# irrCAC, which tests compare with, pins a scipy of 2024 that it does not need.
+	@$(BIN)/python $(PIP_INSTALL) --no-deps irrCAC==0.4.4
 	@touch $@
 
 LS_STAMP := .venv-label-studio/.stamp-$(LABEL_STUDIO_VERSION)
@@ -87,6 +89,12 @@ bench-import: venv label-studio ## documents per second of `winnow import` again
 
 bench-reconcile: venv label-studio ## seconds of a count of verified documents when 0, 1, 20 tasks changed, against an export
 	@$(BIN)/python tests/benchmarks/reconciling.py
+
+bench-pull: venv label-studio ## tasks per second of `winnow pull` against a raw snapshot, and after 1 and 20 changed tasks
+	@$(BIN)/python tests/benchmarks/pulling.py
+
+bench-judging: venv ## figures and agreement with 1,000 bootstrap samples, 1,000 to 174,161 documents: draws tests/benchmarks/judging.png
+	@$(BIN)/python tests/benchmarks/judging.py
 
 bench-count: venv ## CPU seconds of a count when one task changed, in projects of 2,000 and 20,000 tasks
 	@OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/counting.py

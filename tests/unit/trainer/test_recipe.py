@@ -24,7 +24,7 @@ def test_every_shipped_recipe_loads_and_names_every_field(name: str) -> None:
 def test_cpu_small_has_the_measured_hyper_parameters() -> None:
     recipe = load_recipe("cpu-small")
     assert (recipe.rank, recipe.alpha, recipe.target_modules) == (16, 32, "all-linear")
-    assert (recipe.learning_rate, recipe.epochs, recipe.batch_size) == (5e-4, 3, 8)
+    assert (recipe.learning_rate, recipe.epochs, recipe.batch_size) == (1e-3, 5, 8)
     assert recipe.quantization is Quantization.NONE
 
 
