@@ -23,8 +23,9 @@ from trainer.bars import bars_in
 from trainer.example_report import report_files
 from trainer.fit_plan import EXAMPLES_FILE
 from trainer.gate import GateVerdict, LabelSets, judge
+from trainer.kept_files import beside
 from trainer.launching import launch_command, visible_devices
-from trainer.manifest import beside, manifest_of
+from trainer.manifest import manifest_of
 from trainer.supervision import Watch, supervise
 from trainer.tuning import OUTCOME_FILE, FineTuning
 
@@ -81,7 +82,7 @@ def _judged(tuning: FineTuning, folder: Path, store: AdapterStore, notes: tuple[
     adapter = store.publish(
         folder / "adapter",
         manifest_of(tuning, outcome, verdict, calibration, predicted) | {"notes": notes, "unseen": tuning.unseen},
-        beside(tuning, folder, EXAMPLES_FILE, *report_files(folder), *tuning.beside),
+        beside(tuning.recipe, folder, EXAMPLES_FILE, *report_files(folder), *tuning.beside),
     )
     return FineTuned(adapter, verdict, calibration, outcome["loss"], new, current, probabilities, predicted, notes)
 

@@ -1,4 +1,4 @@
-"""What an adapter's manifest says, and which files are kept beside the adapter: enough to make it again.
+"""What an adapter's manifest says: enough to make it again, with the files that are kept beside the adapter.
 
     base, base_digest, base_revision     the model, the state of its files, the commit of a hub model
     recipe, recipe_digest, prompt, prompt_file, max_document_tokens, negatives, balance
@@ -12,28 +12,23 @@ The store adds ``files``, the digest of every file.
 
 from __future__ import annotations
 
-import re
-import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
 from pathlib import Path
 from platform import python_version
-from typing import Any, Protocol
+from typing import Any
 
-from label_configs.codebook import Codebook
-from label_configs.errors import EnvironmentFault
-from label_configs.records import VerifiedExample
 from ml_backend.base_state import base_state
 from ml_backend.calibration import TemperatureFit
 from ml_backend.snapshot import examples_digest
-from ml_backend.training_config import Balance, Negatives
 from trainer.evaluation.metrics import LabelSets, measure
-from trainer.gate import GateVerdict
-from trainer.recipe import LoraRecipe
+from trainer.gate import SEED, GateVerdict
+from trainer.kept_files import kept_name
+from trainer.tuning import FineTuning
 
 PACKAGES = (
     "label-studio-winnow", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "safetensors", "tokenizers",
@@ -41,35 +36,8 @@ PACKAGES = (
 )  # fmt: skip
 
 
-class Tuning(Protocol):
-    """A fine-tuning, as far as its manifest tells of it; see ``trainer.tuning.FineTuning``."""
-
-    @property
-    def base(self) -> str: ...
-    @property
-    def recipe(self) -> LoraRecipe: ...
-    @property
-    def codebook(self) -> Codebook: ...
-    @property
-    def examples(self) -> Sequence[VerifiedExample]: ...
-    @property
-    def holdout_share(self) -> float: ...
-    @property
-    def origin(self) -> Mapping[str, Any]: ...
-    @property
-    def negatives(self) -> Negatives: ...
-    @property
-    def balance(self) -> Balance: ...
-    @property
-    def id(self) -> str: ...
-    @property
-    def truth(self) -> LabelSets: ...
-    @property
-    def training_examples(self) -> int: ...
-
-
 def manifest_of(
-    tuning: Tuning,
+    tuning: FineTuning,
     outcome: Mapping[str, Any],
     verdict: GateVerdict,
     calibration: TemperatureFit,
@@ -86,7 +54,7 @@ def manifest_of(
         "base_digest": base.digest if base else None,
         "base_revision": base.revision if base else None,
         "prompt": recipe.prompt,
-        "prompt_file": _kept_name(recipe.prompt),
+        "prompt_file": kept_name(recipe.prompt),
         "max_document_tokens": recipe.max_document_tokens,
         "codebook": codebook.fingerprint,
         **tuning.origin,
@@ -107,7 +75,7 @@ def manifest_of(
         "temperature": calibration.temperature,
         "ece": calibration.ece,
         "ece_tempered": calibration.ece_tempered,
-        "seeds": {"training": recipe.seed, "bootstrap": 0},
+        "seeds": {"training": recipe.seed, "bootstrap": SEED},
         "device": outcome["device"],
         "precision": outcome["precision"],
         "training_seconds": outcome["training_seconds"],
@@ -141,42 +109,3 @@ def working_tree(root: Path = Path(__file__).parent.parent) -> dict[str, Any] | 
         return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "-uno"))}
     except (OSError, subprocess.SubprocessError):  # no git, or a checkout of somebody else's
         return None
-
-
-def with_kept_prompt(recipe: LoraRecipe, folder: Path) -> LoraRecipe:
-    """The recipe with the round's own copy of a team's prompt file, made now: the file may be edited while it trains.
-
-    Raises EnvironmentFault when the file cannot be copied.
-    """
-    name = _kept_name(recipe.prompt)
-    if name is None:
-        return recipe
-    _copy(Path(recipe.prompt), folder / name)
-    return replace(recipe, prompt=str(folder / name))
-
-
-def keep_beside(files: Mapping[str, Path], folder: Path) -> None:
-    """Copy files into the round's folder as they are now, under the names that they get beside the adapter."""
-    for name, path in files.items():
-        _copy(path, folder / name)
-
-
-def beside(tuning: Tuning, folder: Path, *names: str) -> dict[str, Path]:
-    """The files of a round's folder that are kept beside its adapter: ``names``, codebook, a team's own prompt."""
-    kept = _kept_name(tuning.recipe.prompt)
-    return {name: folder / name for name in ("codebook.yaml", *names, *([kept] if kept else []))}
-
-
-def _kept_name(prompt: str) -> str | None:
-    """The name that a team's own prompt file has beside the adapter; None for a prompt that comes with Winnow."""
-    if not prompt.endswith(".j2"):
-        return None
-    return f"{re.sub(r'[^A-Za-z0-9._-]', '_', Path(prompt).stem)[:80].lstrip('._-') or 'prompt'}.j2"
-
-
-def _copy(source: Path, target: Path) -> None:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
-    except OSError as error:
-        raise EnvironmentFault(f"{source}: cannot be copied to {target.parent} ({error.strerror}); check it") from None

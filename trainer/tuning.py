@@ -19,7 +19,7 @@ from ml_backend.training_config import Balance, Gate, Negatives
 from trainer.bars import Bar
 from trainer.fit_plan import EXAMPLES_FILE, FitPlan
 from trainer.gate import LabelSets
-from trainer.manifest import keep_beside, with_kept_prompt
+from trainer.kept_files import keep_beside, with_kept_prompt
 from trainer.recipe import LoraRecipe
 from trainer.rounds import round_id
 

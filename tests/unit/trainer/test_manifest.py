@@ -15,7 +15,8 @@ from label_configs.records import VerifiedExample
 from ml_backend.calibration import TemperatureFit
 from ml_backend.snapshot import examples_digest
 from trainer.gate import judge
-from trainer.manifest import beside, keep_beside, manifest_of, packages, with_kept_prompt, working_tree
+from trainer.kept_files import beside, keep_beside, with_kept_prompt
+from trainer.manifest import manifest_of, packages, working_tree
 from trainer.recipe import LoraRecipe
 from trainer.tuning import FineTuning
 
@@ -86,8 +87,7 @@ def test_a_prompt_of_the_teams_own_is_kept_as_it_was(tmp_path: Path) -> None:
     assert Path(recipe.prompt).read_text() == "as trained"
     shipped = LoraRecipe(prompt="definitions")
     assert with_kept_prompt(shipped, folder) is shipped
-    tuning = FineTuning("base", replace(shipped, prompt=str(own)), BOOK, EXAMPLES, 0.2)
-    assert beside(tuning, folder, "examples.parquet") == {
+    assert beside(replace(shipped, prompt=str(own)), folder, "examples.parquet") == {
         name: folder / name for name in ("codebook.yaml", "examples.parquet", "my_own.j2")
     }
     own.unlink()
