@@ -15,17 +15,18 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, jsonify, request
+from flask import Blueprint, Flask, Response, current_app, g, jsonify, request
+from prometheus_client.registry import Collector
 from redis import Redis
-from werkzeug.exceptions import BadRequest, HTTPException, NotFound, Unauthorized
+from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, NotFound, Unauthorized
 
 from label_configs.errors import LabelConfigError, LabelStudioError, QueueError, WinnowError, WireError
 from ml_backend import changed_projects
+from ml_backend.access import Role, role_of, same
 from ml_backend.classify_queue import ClassifyQueue
 from ml_backend.classify_routes import CLASSIFY
 from ml_backend.config_check import require, state_of
@@ -48,11 +49,17 @@ OPEN = ("/health", "/openapi.json")  # need no login; they are the same in every
 STATUS = {WireError: 400, LabelConfigError: 409, QueueError: 503, LabelStudioError: 502}
 
 
-def create_app(settings: Settings, redis: Redis, blueprints: Iterable[Blueprint] = ()) -> Flask:
-    """The application. ``settings`` must hold the secrets (``with_secrets``); ``blueprints`` are further pages."""
+def create_app(
+    settings: Settings, redis: Redis, blueprints: Iterable[Blueprint] = (), collectors: Sequence[Collector] = ()
+) -> Flask:
+    """The application. ``settings`` must hold the secrets (``with_secrets``); ``blueprints`` are further pages.
+
+    ``collectors`` give further figures for /metrics.
+    """
     app = Flask("winnow", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.extensions["winnow"] = (settings, redis)
+    app.extensions["winnow-collectors"] = tuple(collectors)
     app.before_request(authenticate)
     app.register_error_handler(Exception, error_answer)
     for rule, view, methods in ROUTES:
@@ -69,7 +76,11 @@ def _parts() -> tuple[Settings, Redis]:
 
 
 def authenticate() -> None:
-    """Basic authentication, or the bearer token of /webhook or /classify on these; compared in constant time."""
+    """Basic authentication, or the bearer token of /webhook or /classify on these; compared in constant time.
+
+    ``g.role`` is who asks, as far as they sent a password. Raises Unauthorized, and Forbidden for a viewer or an
+    operator outside of what is theirs.
+    """
     if request.path in OPEN:
         return
     settings, _ = _parts()
@@ -79,17 +90,21 @@ def authenticate() -> None:
     if sent is not None and sent.type == "bearer":
         first = request.path.split("/")[1]
         token = {"webhook": settings.webhook_token, "classify": settings.api_token}.get(first)
-        if token is not None and _same(sent.token, token.get_secret_value()):
+        if token is not None and same(sent.token, token.get_secret_value()):
             return
     elif sent is not None and sent.type == "basic":
-        right_name = _same(sent.username, settings.username)
-        if _same(sent.password, settings.password.get_secret_value()) and right_name:
+        role = role_of(settings, sent.username, sent.password)
+        if role is not None:
+            g.role = role
+            _permit(role)
             return
     raise Unauthorized("user name and password, or on /webhook and /classify the bearer token, are missing or wrong")
 
 
-def _same(sent: str | None, expected: str) -> bool:
-    return hmac.compare_digest((sent or "").encode(), expected.encode())
+def _permit(role: Role) -> None:
+    if not role.may(request.method, request.path):
+        what = "read the dashboard" if role is Role.VIEWER else "use the dashboard"
+        raise Forbidden(f"user {role.value} may {what} and nothing else; use the installation's own user name")
 
 
 def error_answer(error: Exception) -> Response:
@@ -175,7 +190,8 @@ def versions() -> Response:
 def metrics() -> Response:
     """Prometheus' text format."""
     settings, redis = _parts()
-    text, content_type = render_metrics(redis, registered(settings.home))
+    further = current_app.extensions["winnow-collectors"]
+    text, content_type = render_metrics(redis, registered(settings.home), further)
     return Response(text, content_type=content_type)
 
 

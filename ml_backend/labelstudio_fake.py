@@ -11,6 +11,7 @@ from label_configs.errors import LabelStudioError
 from label_configs.wire import JsonObject
 from ml_backend.task_reader import Pulse, TaskStamp, VersionCount
 
+EXPORT_PART = 500  # tasks
 _LISTED_NOT = ("prediction", "unique_id", "result_count")  # of an annotation; see ``TaskReader``
 
 
@@ -63,6 +64,15 @@ class FakeLabelStudio:
         self.exported += len(chosen)
         return [_copy(task) for task in chosen]
 
+    def export_each(self, project_id: int, task_ids: Sequence[int]) -> Iterator[JsonObject]:
+        """See ``TaskReader``."""
+        for start in range(0, len(task_ids), EXPORT_PART):
+            yield from self.export(project_id, sorted(task_ids)[start : start + EXPORT_PART])
+
+    def export_after(self, project_id: int, after: int) -> Iterator[JsonObject]:
+        """See ``TaskReader``."""
+        yield from self.export_each(project_id, [name for name in self._tasks if name > after])
+
     def prediction_versions(self, project_id: int) -> dict[str, VersionCount]:
         """See ``TaskReader``."""
         self._asked(project_id)
@@ -84,6 +94,17 @@ class FakeLabelStudio:
         """See ``TaskReader``."""
         self._asked(project_id)
         return set(self._drafts.values())
+
+    def project_title(self, project_id: int) -> str:
+        """As ``ProjectCalls`` does."""
+        self._asked(project_id)
+        return f"Project {project_id}"
+
+    def coder_names(self) -> dict[str, str]:
+        """As ``ProjectCalls`` does: the names of all who annotated."""
+        self._asked(self.project_id)
+        coders = {one["completed_by"] for task in self._tasks.values() for one in task["annotations"]}
+        return {str(coder): f"Name of {coder}" for coder in sorted(coders)}
 
     # --- what happens to a project -------------------------------------------------------------------------------
 

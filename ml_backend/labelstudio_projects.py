@@ -54,6 +54,19 @@ class ProjectCalls(LabelStudioAccess):
                 int(found.task_number or 0), int(found.total_annotations_number or 0),
             )  # fmt: skip
 
+    def project_title(self, project_id: int) -> str:
+        """The project's name."""
+        with self._errors(f"reading project {project_id}"):
+            return str(self._sdk.projects.get(project_id).title or "")
+
+    def coder_names(self) -> dict[str, str]:
+        """Names of all users that the account sees by their ids: first and last name, else the e-mail address."""
+        with self._errors("reading the users"):
+            return {
+                str(user.id): f"{user.first_name or ''} {user.last_name or ''}".strip() or str(user.email or user.id)
+                for user in self._sdk.users.list()
+            }
+
     def exists(self, project_id: int) -> bool:
         """Whether the account can see the project."""
         with self._errors(f"looking for project {project_id}"):

@@ -41,8 +41,9 @@ class QueueCollector(Collector):
         yield tasks
 
 
-def render_metrics(redis: Redis, projects: Sequence[int]) -> tuple[bytes, str]:
-    """The figures in Prometheus' text format, and its content type."""
+def render_metrics(redis: Redis, projects: Sequence[int], further: Sequence[Collector] = ()) -> tuple[bytes, str]:
+    """The figures in Prometheus' text format, those of ``further`` collectors too, and its content type."""
     registry = CollectorRegistry()
-    registry.register(QueueCollector(redis, projects))
+    for collector in (QueueCollector(redis, projects), *further):
+        registry.register(collector)
     return generate_latest(registry), CONTENT_TYPE_LATEST

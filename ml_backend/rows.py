@@ -38,7 +38,8 @@ def read_rows(
 ) -> Iterator[Row | RowProblem]:
     """The rows of a file in order; the suffix says what it is.
 
-    ``columns`` are those that must be there, by the option that names each; JSON objects may lack one. Those of
+    ``columns`` are those that must be there, by the option that names each (what stands after a blank in it is not
+    told); JSON objects may lack one. Those of
     ``optional`` are read where they are there; of a Parquet file, no others are, but all where it is None. Values of
     CSV and TSV are text, those of JSON and Parquet as they are there. ``encoding`` is that of a text file without a
     byte order mark, UTF-8 by default. Raises ConfigError when the file or a column is missing.
@@ -205,9 +206,9 @@ def _parquet(path: Path, columns: Mapping[str, str], optional: Sequence[str] | N
 def _check_columns(where: str, header: Sequence[str], columns: Mapping[str, str]) -> None:
     wrong = {option: column for option, column in columns.items() if list(header).count(column) != 1}
     if wrong:
-        column = next(iter(wrong.values()))
+        lacking = ", ".join(repr(column) for column in wrong.values() if column not in header)
+        several = [f"{list(header).count(column)} columns {column!r}" for column in wrong.values() if column in header]
+        told = ", ".join([f"no columns {lacking}"] * bool(lacking) + several)
+        options = dict.fromkeys(option.split()[0] for option in wrong)  # "--unit 2" is the second column of --unit
         found = ", ".join(map(printable, header)) or "none"
-        raise ConfigError(
-            f"{where}: {list(header).count(column) or 'no'} columns {column!r}; the columns are {found}: name yours "
-            f"with {', '.join(wrong)}"
-        )
+        raise ConfigError(f"{where}: {told}; the columns are {found}: name yours with {', '.join(options)}")

@@ -13,7 +13,13 @@ from typing import Annotated
 from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
 from label_configs.errors import ConfigError, EnvironmentFault
 
@@ -37,6 +43,11 @@ class Places(BaseSettings):
         default=None,
         description="Where adapters lie: a folder or an fsspec URL, such as `s3://bucket/adapters`, that all hosts "
         "reach; without it, `adapters` in the home folder",
+    )
+    secrets_folder: Path | None = Field(
+        default=None,
+        description="Folder with a file for each secret, named like its setting, such as `winnow_password`; what is in "
+        "the environment comes first",
     )
 
     @property
@@ -66,6 +77,13 @@ class Settings(Places):
     password: SecretStr | None = Field(
         default=None, description="Password for it; without it, one is generated and kept in the home folder"
     )
+    viewer_password: SecretStr | None = Field(
+        default=None, description="Password of the user `viewer`, who may read the dashboard and nothing else"
+    )
+    operator_password: SecretStr | None = Field(
+        default=None,
+        description="Password of the user `operator`, who may also promote adapters there and roll them back",
+    )
     webhook_token: SecretStr | None = Field(
         default=None, description="Bearer token of the webhook; without it, generated like the password"
     )
@@ -85,6 +103,9 @@ class Settings(Places):
     reconcile_seconds: float = Field(
         default=60, gt=0, description="Seconds between two counts of the verified documents"
     )
+    report_seconds: float = Field(
+        default=300, gt=0, description="Seconds between two reports of a project for the dashboard, at least"
+    )
     chunk_documents: int = Field(default=16, ge=1, description="Documents in one job of a propose worker")
     threads: int | None = Field(
         default=None, ge=1, description="CPU threads of a model; without it, as many as there are cores"
@@ -101,6 +122,15 @@ class Settings(Places):
         default=None, description="Model that `winnow train --examples` trains when --base is not given"
     )
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
+        """The environment, and what it lacks from the files of ``secrets_folder``."""
+        return init_settings, env_settings, SecretsSettingsSource(settings_cls, Places().secrets_folder)
 
     @field_validator("label_studio_url", "public_url")
     @classmethod
@@ -173,6 +203,9 @@ def _folder_or_url(named: str | None, otherwise: Path) -> str:
 
 def load_settings() -> Settings:
     """Read the environment. Raises ConfigError with one line that names every setting at fault."""
+    folder = Places().secrets_folder
+    if folder is not None and not folder.is_dir():
+        raise ConfigError(f"WINNOW_SECRETS_FOLDER: {folder} is no folder; make it, or unset it")
     try:
         settings = Settings()
     except ValidationError as error:

@@ -64,6 +64,12 @@ class TaskReader(Protocol):
     def export(self, project_id: int, task_ids: Sequence[int] | None = None) -> list[JsonObject]:
         """Whole tasks with the annotations' snapshots: all of the project, or those named that still exist."""
 
+    def export_each(self, project_id: int, task_ids: Sequence[int]) -> Iterator[JsonObject]:
+        """The same of these tasks in the order of their ids, a few hundred at a time in memory."""
+
+    def export_after(self, project_id: int, after: int) -> Iterator[JsonObject]:
+        """The same of all tasks with ids above ``after``; what came or went meanwhile may be among them or not."""
+
     def prediction_versions(self, project_id: int) -> dict[str, VersionCount]:
         """The versions of the project's predictions; one small request."""
 
@@ -72,3 +78,13 @@ class TaskReader(Protocol):
 
     def tasks_with_drafts(self, project_id: int) -> set[int]:
         """Ids of the tasks of which any coder has a draft."""
+
+
+class ProjectReader(TaskReader, Protocol):
+    """Reads what a project is beside its tasks, too. ``LabelStudioClient`` is one, ``FakeLabelStudio`` another."""
+
+    def project_title(self, project_id: int) -> str:
+        """The project's name."""
+
+    def coder_names(self) -> dict[str, str]:
+        """Names of all users that the account sees, by their ids."""

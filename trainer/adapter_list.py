@@ -23,7 +23,7 @@ class AdapterRow:
     """An adapter in one line; None and empty where its manifest does not say, ``fault`` where it cannot be read.
 
     ``new`` and ``compared`` are the gate's metric on the holdout, of the adapter and of what it was compared with;
-    ``current_in`` are the projects where it proposes now, ``size`` is in bytes.
+    ``current_in`` are the projects where it proposes now, ``size`` is in bytes, ``reason`` the gate's in words.
     """
 
     id: str
@@ -40,6 +40,7 @@ class AdapterRow:
     size: int = 0
     current_in: tuple[int, ...] = ()
     fault: str = ""
+    reason: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -55,14 +56,15 @@ def adapter_rows(home: Path, project_id: int | None) -> list[AdapterRow]:
         load_project(home, project_id)
     store = adapters.store_of(home)
     histories = {project: adapters.history(home / "projects" / str(project)) for project in registered(home)}
-    rows = [_row(store, adapter_id, histories) for adapter_id in store.ids()]
+    rows = [adapter_row(store, adapter_id, histories) for adapter_id in store.ids()]
     if project_id is None:
         return rows
     named = adapters.history(home / "projects" / str(project_id))
     return [row for row in rows if row.project == project_id or row.id in named]
 
 
-def _row(store: adapters.AdapterStore, adapter_id: str, histories: Mapping[int, Sequence[str]]) -> AdapterRow:
+def adapter_row(store: adapters.AdapterStore, adapter_id: str, histories: Mapping[int, Sequence[str]]) -> AdapterRow:
+    """One adapter; ``histories`` are those of the projects that may use it."""
     current = tuple(project for project, ids in histories.items() if ids[-1:] == [adapter_id])
     try:
         adapter = store.described(adapter_id)
@@ -74,7 +76,7 @@ def _row(store: adapters.AdapterStore, adapter_id: str, histories: Mapping[int, 
         adapter_id, manifest.get("project"), manifest.get("round", ""), manifest.get("base", ""),
         gate.get("verdict", ""), gate.get("metric", ""), gate.get("new"), gate.get("current"),
         manifest.get("training_examples"), manifest.get("holdout_examples"), manifest.get("made_at", ""),
-        adapter.size or _size(adapter.folder), current,
+        adapter.size or _size(adapter.folder), current, reason=gate.get("reason", ""),
     )  # fmt: skip
 
 

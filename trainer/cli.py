@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import sys
@@ -16,20 +15,24 @@ from rich.console import Console
 from label_configs.errors import EnvironmentFault, WinnowError
 from ml_backend.settings import with_secrets
 from trainer.adapters_command import adapters
+from trainer.agreement_command import agreement
 from trainer.bulk.commands import classify, codebook
 from trainer.candidates_command import candidates
+from trainer.curve_command import curve
+from trainer.effort_command import effort
+from trainer.evaluate_command import evaluate
 from trainer.import_command import import_
 from trainer.init_command import init
 from trainer.logs import settings_and_log
 from trainer.prelabel_command import prelabel, status
+from trainer.pull_command import pull
 from trainer.python_version import check_python
+from trainer.report_command import report
 from trainer.review_command import review
 from trainer.train_command import train
 
 log = logging.getLogger(__name__)
 console = Console()
-
-PROJECT = click.option("--project", "project_id", type=int, required=True, help="Label Studio's project id.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -112,31 +115,16 @@ cli.add_command(init)
 
 
 cli.add_command(import_)
+cli.add_command(pull)
 cli.add_command(prelabel)
 cli.add_command(status)
 cli.add_command(train)
 cli.add_command(review)
 cli.add_command(adapters)
-
-
-@cli.command()
-@PROJECT
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def evaluate(project_id: int, as_json: bool) -> None:
-    """Measure every source and adapter on the verified holdout, from an export of the project.
-
-    \b
-    Example:
-      winnow evaluate --project 3
-    """
-    from trainer.evaluation.tables import tables
-    from trainer.work import evaluate_project
-
-    evaluation = evaluate_project(settings_and_log(), project_id)
-    if as_json:
-        click.echo(json.dumps(evaluation.as_json(), indent=2))
-    else:
-        console.print(tables(evaluation))
+cli.add_command(agreement)
+cli.add_command(evaluate)
+cli.add_command(effort)
+cli.add_command(report)
 
 
 @cli.command()
@@ -182,6 +170,7 @@ def demo(folder: Path, executable: Path, oneshot: bool) -> None:
 cli.add_command(candidates)
 cli.add_command(classify)
 cli.add_command(codebook)
+cli.add_command(curve)
 
 
 def _fail(message: str) -> NoReturn:

@@ -57,6 +57,15 @@ def fine_tune(tuning: FineTuning, folder: Path, store: AdapterStore, watch: Watc
     ``watch`` had it stopped. Raises TrainingError with the process's reason, or the place of its log, AdapterError
     where the adapter cannot be published.
     """
+    notes = train_and_ask(tuning, folder, watch)
+    return None if notes is None else _judged(tuning, folder, store, notes)
+
+
+def train_and_ask(tuning: FineTuning, folder: Path, watch: Watch) -> tuple[str, ...] | None:
+    """``fine_tune`` without verdict and publication: what the holdout was answered lies in ``folder`` afterwards.
+
+    What a person should know of it, None where ``watch`` had it stopped.
+    """
     tuning.check()
     notes = tuning.notes
     path = folder / OUTCOME_FILE
@@ -65,12 +74,12 @@ def fine_tune(tuning: FineTuning, folder: Path, store: AdapterStore, watch: Watc
         if told is None:
             return None
         notes += told
-    return _judged(tuning, folder, store, notes)
+    return notes
 
 
 def _judged(tuning: FineTuning, folder: Path, store: AdapterStore, notes: tuple[str, ...]) -> FineTuned:
-    outcome = _outcome(folder / OUTCOME_FILE)
-    predicted = {who: [tuple(labels) for labels in rows] for who, rows in outcome["predictions"].items()}
+    outcome = outcome_of(folder)
+    predicted = predictions_in(outcome)
     new, current, gate = predicted["new"], predicted["current"], tuning.gate
     verdict = judge(
         tuning.truth, new, current, probability=gate.probability, minimum=gate.minimum, metric=gate.metric,
@@ -87,7 +96,14 @@ def _judged(tuning: FineTuning, folder: Path, store: AdapterStore, notes: tuple[
     return FineTuned(adapter, verdict, calibration, outcome["loss"], new, current, probabilities, predicted, notes)
 
 
-def _outcome(path: Path) -> Mapping[str, Any]:
+def predictions_in(outcome: Mapping[str, Any]) -> dict[str, list[tuple[str, ...]]]:
+    """What each one who was asked predicted for the holdout, in its order."""
+    return {who: [tuple(labels) for labels in rows] for who, rows in outcome["predictions"].items()}
+
+
+def outcome_of(folder: Path) -> Mapping[str, Any]:
+    """What the training's process left in ``folder``. Raises TrainingError where it is damaged."""
+    path = folder / OUTCOME_FILE
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -11,6 +11,7 @@ from redis import Redis
 from ml_backend.experiment import Project
 from ml_backend.labelstudio import LabelStudioClient
 from trainer.alone import alone
+from trainer.owed_refresh import is_owed, paying
 from trainer.refit import propose_anew, publish
 from trainer.rounds import JUDGED, RoundRecord, list_rounds, rounds_folder, save_round
 from trainer.verified import Look, read_project
@@ -24,6 +25,15 @@ def refresh(redis: Redis, client: LabelStudioClient, project: Project, *, chunk:
     reading = read_project(client, project)
     publish(project, reading.examples)
     return propose_anew(redis, client, project, reading, chunk=chunk)
+
+
+def pay_refresh(redis: Redis, client: LabelStudioClient, project: Project, *, chunk: int) -> bool:
+    """Refresh where that is owed, as an operator's promotion leaves it; whether it was."""
+    if not is_owed(project):
+        return False
+    with paying(project):
+        refresh(redis, client, project, chunk=chunk)
+    return True
 
 
 def finish_promotions(redis: Redis, client: LabelStudioClient, project: Project, *, chunk: int) -> bool:
@@ -57,6 +67,7 @@ class Finishing:
         self._redis, self._client, self._chunk = redis, client, chunk
 
     def look(self, project: Project, at: Look | None = None) -> bool:
-        """Follow the last verdict of the project where that was not done yet; whether it was now."""
+        """Follow the last verdict, and an operator's, where that was not done yet; whether it was now."""
         del at
-        return finish_promotions(self._redis, self._client, project, chunk=self._chunk)
+        paid = pay_refresh(self._redis, self._client, project, chunk=self._chunk)
+        return finish_promotions(self._redis, self._client, project, chunk=self._chunk) or paid

@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 BATCH_TASKS = 2000  # tasks in one request; with 250 Label Studio takes three times as long for each
 FIRST_TASKS = 500  # in the first request, while Label Studio has nothing to do
 BATCH_CHARACTERS = 2_000_000  # of the texts in one request
-RESERVED = ("document_id", "candidates", "repeat")  # keys of the task's data that are Winnow's, whatever the form
 
 
 class _How(TypedDict):
@@ -112,7 +111,7 @@ class Importer:
         self._similarity = similarity
         self._skip_copies = skip_copies
         self._text_key = project.experiment.text
-        self._own = {*RESERVED, self._text_key}
+        self._own = {*wire.OWN_KEYS, self._text_key}
         self._hidden: set[str] = set()
 
     def run_file(self, source: Source, checked: Checked, console: Console) -> Imported:

@@ -15,7 +15,7 @@ from label_configs import wire
 from label_configs.errors import EnvironmentFault, reason
 from label_configs.wire import JsonObject
 from ml_backend.task_reader import TaskStamp, VersionCount
-from trainer.mirror_schema import SCHEMA_VERSION, make_tables
+from trainer.mirror_schema import BLOCK_TASKS, SCHEMA_VERSION, make_tables
 
 log = logging.getLogger(__name__)
 
@@ -113,20 +113,26 @@ class MirrorFile:
 
     def put(self, task: JsonObject) -> Difference:
         """Write a kept task, over an older state; in what it is another than before."""
-        predictions = task["predictions"]
+        predictions = [_json(one) for one in task["predictions"]]
         body = _json({**task, "predictions": []})
         before = self.task(task["id"])
+        if before and _json(before) == body and self._predictions(task["id"]) == predictions:
+            return Difference()
+        times = [one["updated_at"] for one in task["annotations"] if one["updated_at"]]
         self._base.execute(
-            "INSERT INTO tasks (id, updated_at, submitted, annotated, body) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO "
-            "UPDATE SET updated_at = excluded.updated_at, submitted = excluded.submitted, "
-            "annotated = excluded.annotated, body = excluded.body",
-            [task["id"], task["updated_at"], wire.submitted(task), len(task["annotations"]), body],
-        )
+            "INSERT INTO tasks (id, updated_at, submitted, annotated, latest, body) VALUES (?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (id) DO UPDATE SET updated_at = excluded.updated_at, submitted = excluded.submitted, "
+            "annotated = excluded.annotated, latest = excluded.latest, body = excluded.body",
+            [task["id"], task["updated_at"], wire.submitted(task), len(task["annotations"]), max(times, default=None),
+             body],
+        )  # fmt: skip
         self._base.execute("DELETE FROM predictions WHERE task = ?", [task["id"]])
         self._base.executemany(
             "INSERT INTO predictions VALUES (?, ?, ?, ?, ?)",
-            [(task["id"], one["id"], one["model_version"] or "", one["created_at"], _json(one)) for one in predictions],
-        )
+            [(task["id"], one["id"], one["model_version"] or "", one["created_at"], text)
+             for one, text in zip(task["predictions"], predictions, strict=True)],
+        )  # fmt: skip
+        self._touch([task["id"]])
         decided = task["annotations"] != (before["annotations"] if before else [])
         other = before is None or decided or before["data"] != task["data"]
         if other:
@@ -142,7 +148,30 @@ class MirrorFile:
             self.query("INSERT OR IGNORE INTO uncounted VALUES (?)", task_id)
             self._base.execute("DELETE FROM tasks WHERE id = ?", [task_id])
             self._base.execute("DELETE FROM predictions WHERE task = ?", [task_id])
+            self._touch([task_id])
         return difference
+
+    def latest_annotation(self) -> str | None:
+        """When an annotation was last written, by Label Studio's clock; None where there is none."""
+        latest: str | None
+        ((latest,),) = self.query("SELECT max(latest) FROM tasks")
+        return latest
+
+    def blocks(self) -> dict[int, int]:
+        """By block (task id over ``BLOCK_TASKS``) a number that grows whenever one of its tasks becomes another."""
+        return dict(self._base.execute("SELECT block, revision FROM blocks ORDER BY block"))
+
+    def _touch(self, task_ids: Iterable[int]) -> None:
+        """These tasks are others than before."""
+        self._base.executemany(
+            "INSERT INTO blocks VALUES (?, (SELECT coalesce(max(revision), 0) + 1 FROM blocks)) "
+            "ON CONFLICT (block) DO UPDATE SET revision = excluded.revision",
+            [(block,) for block in sorted({task_id // BLOCK_TASKS for task_id in task_ids})],
+        )
+
+    def _predictions(self, task_id: int) -> list[str]:
+        rows = self._base.execute("SELECT body FROM predictions WHERE task = ? ORDER BY id", [task_id])
+        return [row[0] for row in rows]
 
     def stamp(self, task_id: int) -> TaskStamp | None:
         """A task's stamp, None where it is not there."""
@@ -154,14 +183,20 @@ class MirrorFile:
         rows = self._base.execute("SELECT id, updated_at, submitted FROM tasks ORDER BY id")
         return {task_id: TaskStamp(task_id, updated_at, submitted) for task_id, updated_at, submitted in rows}
 
-    def tasks(self, *, annotated_only: bool = False, predictions: bool = True) -> Iterator[JsonObject]:
-        """Tasks by id, one at a time in memory, each with ``draft_exists``; ``predictions`` False leaves them out."""
-        chosen = "WHERE annotated > 0" if annotated_only else ""
-        for task_id, draft, body in self._base.execute(f"SELECT id, draft, body FROM tasks {chosen} ORDER BY id"):
+    def tasks(
+        self, *, annotated_only: bool = False, predictions: bool = True, block: int | None = None
+    ) -> Iterator[JsonObject]:
+        """Tasks by id, one at a time in memory, each with ``draft_exists``; all, or those of one block.
+
+        ``predictions`` False leaves these out.
+        """
+        first, last = (0, -1) if block is None else (block * BLOCK_TASKS, (block + 1) * BLOCK_TASKS - 1)
+        chosen = ["annotated > 0"] * annotated_only + [f"id BETWEEN {first} AND {last}"] * (block is not None)
+        where = f"WHERE {' AND '.join(chosen)}" if chosen else ""
+        for task_id, draft, body in self._base.execute(f"SELECT id, draft, body FROM tasks {where} ORDER BY id"):
             task = json.loads(body)
             if predictions:
-                rows = self._base.execute("SELECT body FROM predictions WHERE task = ? ORDER BY id", [task_id])
-                task["predictions"] = [json.loads(row[0]) for row in rows]
+                task["predictions"] = [json.loads(one) for one in self._predictions(task_id)]
             yield {**task, "draft_exists": bool(draft)}
 
     def versions(self) -> dict[str, VersionCount]:
@@ -175,12 +210,16 @@ class MirrorFile:
 
     def remove_version(self, version: str) -> None:
         """Remove all predictions of a version."""
+        self._touch(self.tasks_with_version(version))
         self._base.execute("DELETE FROM predictions WHERE version = ?", [version])
 
     def set_drafts(self, task_ids: Iterable[int]) -> None:
         """Have these tasks, and no others, be those with a draft."""
-        self._base.execute("UPDATE tasks SET draft = 0 WHERE draft = 1")
-        self._base.executemany("UPDATE tasks SET draft = 1 WHERE id = ?", [(one,) for one in task_ids])
+        wanted, there = set(task_ids), {row[0] for row in self.query("SELECT id FROM tasks WHERE draft = 1")}
+        known = {one for one in wanted - there if self.query("SELECT 1 FROM tasks WHERE id = ?", one)}
+        self._base.executemany("UPDATE tasks SET draft = 0 WHERE id = ?", [(one,) for one in there - wanted])
+        self._base.executemany("UPDATE tasks SET draft = 1 WHERE id = ?", [(one,) for one in known])
+        self._touch(known | (there - wanted))
 
     def _open(self) -> sqlite3.Connection:
         self.path.touch(mode=0o600)
@@ -215,7 +254,12 @@ def remove_mirror(folder: Path) -> None:
 
 
 def _json(value: JsonObject) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold and SQLite cannot
+        return json.dumps(value, separators=(",", ":"))
+    return text
 
 
 @contextmanager

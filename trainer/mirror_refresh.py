@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
@@ -19,19 +20,25 @@ MARGIN = timedelta(seconds=10)
 """A task is written in several steps, and by servers whose clocks differ a little: what is newer is read again."""
 PART = 100  # tasks written at once: what was read stays when the reading breaks off
 MANY, MOST = 500, 0.5
-"""Above this number and share of the tasks, an export of all takes less time than a list of them."""
+"""Above this number and share of the tasks, exporting them takes less time than a list of them."""
 COMPARE_EVERY = timedelta(days=1)
 """So often every task's time is compared: should Label Studio's clock be set back, nothing else would tell."""
 TRIES = 3  # readings while coders go on, before counts that differ are looked into
 _MOMENT = "%Y-%m-%dT%H:%M:%S.%fZ"  # as Label Studio's filters want it
 _LONG_AGO = "1970-01-01T00:00:00.000000Z"
 
+Told = Callable[[int, int], None]
+"""Hears, after every part, how many tasks of how many were read. The mirror's file is in one state then."""
+
 
 class Refresh:
     """One refresh of a mirror's file; ``now`` is this machine's time."""
 
-    def __init__(self, file: MirrorFile, reader: TaskReader, project_id: int, now: datetime) -> None:
+    def __init__(
+        self, file: MirrorFile, reader: TaskReader, project_id: int, now: datetime, told: Told | None = None
+    ) -> None:
         self._file, self._reader, self._project, self._now = file, reader, project_id, now
+        self._told = told
         self._facts = file.facts()
 
     def annotations(self) -> None:
@@ -41,10 +48,9 @@ class Refresh:
         annotations, tell whether some are gone, or were hidden till now; so does a newest task older than before.
         """
         pulse = self._reader.pulse(self._project)
-        if self._facts.get("url") != self._reader.url:
-            self._read_all()
-            return self._end(pulse, self._now)
-        known = self._facts["pulse"] == _told(pulse)
+        if self._facts.get("url") != self._reader.url and self._read_all(pulse):
+            return None
+        known = self._facts["pulse"] == _text(pulse)
         if known and self._settled():
             if self._now - _moment(self._facts["compared_at"]) > COMPARE_EVERY:
                 self._compare(pulse)
@@ -86,20 +92,35 @@ class Refresh:
         counts = (pulse.tasks, pulse.annotations + int(self._facts["drift"]))
         return self._file.counts() == counts and _moment(pulse.newest) >= _moment(newest)
 
-    def _read_all(self) -> None:
-        tasks = [wire.kept_task(task) for task in self._reader.export(self._project)]
-        gone = self._file.stamps().keys() - {task["id"] for task in tasks}
-        with self._file.writing():
-            difference = self._file.remove(gone)
-            for task in tasks:
-                difference |= self._file.put(task)
-            self._note(difference)
-            if "born" not in self._facts:
-                times = [_moment(one["updated_at"]) for task in tasks for one in task["annotations"]]
-                self._set(
-                    born=self._now.isoformat(), decided_at=min([self._now, max(times, default=self._now)]).isoformat()
-                )
-        log.debug("project %s: %s tasks read by an export", self._project, len(tasks))
+    def _read_all(self, pulse: Pulse) -> bool:
+        """Read every task by id, part by part; whether the mirror is up to date by that.
+
+        What an earlier attempt has read is not read again: it was up to date when that began, so what changed since has
+        to be read after this, and what may have been half written then.
+        """
+        first = self._begun(pulse)
+        before, upto = self._file.counts()[0], int(self._facts["upto"])
+        self._put_all(self._reader.export_after(self._project, upto), max(0, pulse.tasks - before), before, note=True)
+        if "born" not in self._facts:
+            latest = self._file.latest_annotation()
+            with self._file.writing():
+                decided_at = min(self._now, _moment(latest)) if latest else self._now
+                self._set(born=first["at"], decided_at=decided_at.isoformat())
+        log.debug("project %s: tasks above %s read by exports", self._project, upto)
+        began = datetime.fromisoformat(first["at"])
+        self._end(Pulse(first["newest"], first["tasks"], first["annotations"]), began, began)
+        return upto == 0
+
+    def _begun(self, pulse: Pulse) -> JsonObject:
+        """When the first reading of this Label Studio began, and its pulse then; what another held is forgotten."""
+        first: JsonObject = json.loads(self._facts.get("first", "{}"))
+        if first.get("url") != self._reader.url:
+            first = {"url": self._reader.url, "at": self._now.isoformat(), "newest": pulse.newest,
+                     "tasks": pulse.tasks, "annotations": pulse.annotations}  # fmt: skip
+            with self._file.writing():
+                self._note(self._file.remove(self._file.stamps()))
+                self._set(first=json.dumps(first), begun=first["at"], upto="0", url="")
+        return first
 
     def _read_changed(self, newest: str) -> None:
         """Read the tasks with other stamps than before, and those that may have been half written at the last time."""
@@ -125,14 +146,15 @@ class Refresh:
             self._set(drift=str(annotations - pulse.annotations))
 
     def _read(self, task_ids: Collection[int]) -> None:
-        if _too_many(len(task_ids), self._file.counts()[0]):
-            self._read_all()
-        elif task_ids:
-            self._put(self._reader.whole_tasks(self._project, sorted(task_ids)))
+        ids = sorted(task_ids)
+        if _too_many(len(ids), self._file.counts()[0]):
+            self._put_all(self._reader.export_each(self._project, ids), len(ids))
+        elif ids:
+            self._put_all(self._reader.whole_tasks(self._project, ids), len(ids))
 
-    def _put(self, tasks: Iterable[JsonObject]) -> None:
-        """Write tasks that came by a list, with the snapshots that a list leaves out."""
-        coming = iter(tasks)
+    def _put_all(self, tasks: Iterable[JsonObject], number: int, before: int = 0, *, note: bool = False) -> None:
+        """Write tasks part by part, with the snapshots that a list leaves out; ``note``: up to which id it came."""
+        coming, done = iter(tasks), before
         while part := [self._with_known(wire.kept_task(task)) for task in islice(coming, PART)]:
             lacking = [int(task["id"]) for task in part if wire.lacks_snapshot(task)]
             if lacking:
@@ -143,6 +165,11 @@ class Refresh:
                 for task in part:
                     difference |= self._file.put(task)
                 self._note(difference)
+                if note:
+                    self._set(upto=str(part[-1]["id"]))
+            done += len(part)
+            if self._told:
+                self._told(done, max(done, before + number))
 
     def _with_known(self, task: JsonObject) -> JsonObject:
         before = self._file.task(task["id"])
@@ -155,11 +182,11 @@ class Refresh:
         if difference.decided:
             self._set(decided_at=self._now.isoformat())
 
-    def _end(self, pulse: Pulse, first_seen: datetime) -> None:
+    def _end(self, pulse: Pulse, first_seen: datetime, read_at: datetime | None = None) -> None:
         """Write down up to where was read: a pulse of *before* the reading, so that what came since is seen next."""
         facts = {
-            "url": self._reader.url, "pulse": _told(pulse), "newest": pulse.newest or "",
-            "pulse_seen": first_seen.isoformat(), "read_at": self._now.isoformat(),
+            "url": self._reader.url, "pulse": _text(pulse), "newest": pulse.newest or "",
+            "pulse_seen": first_seen.isoformat(), "read_at": (read_at or self._now).isoformat(),
             "drift": self._facts.get("drift", "0"),
             "compared_at": self._facts.get("compared_at", self._now.isoformat()),
         }  # fmt: skip
@@ -175,7 +202,7 @@ def _too_many(number: int, tasks: int) -> bool:
     return number > MANY and number > MOST * tasks
 
 
-def _told(pulse: Pulse) -> str:
+def _text(pulse: Pulse) -> str:
     return f"{pulse.newest} {pulse.tasks} {pulse.annotations}"
 
 

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import sqlite3
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+BLOCK_TASKS = 256  # ids of tasks, in order, that make up a block
 
 _STATEMENTS = (
     "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     "CREATE TABLE tasks (id INTEGER PRIMARY KEY, updated_at TEXT NOT NULL, submitted INTEGER NOT NULL, "
-    "annotated INTEGER NOT NULL, draft INTEGER NOT NULL DEFAULT 0, body TEXT NOT NULL)",
+    "annotated INTEGER NOT NULL, latest TEXT, draft INTEGER NOT NULL DEFAULT 0, body TEXT NOT NULL)",
     "CREATE INDEX annotated_tasks ON tasks (id) WHERE annotated > 0",
     "CREATE TABLE predictions (task INTEGER NOT NULL, id INTEGER NOT NULL, version TEXT NOT NULL, "
     "created_at TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (task, id)) WITHOUT ROWID",
     "CREATE INDEX predictions_by_version ON predictions (version, task)",
+    # Of the tasks of a block, when the last of them became another, in numbers that only grow.
+    "CREATE TABLE blocks (block INTEGER PRIMARY KEY, revision INTEGER NOT NULL)",
+    "CREATE UNIQUE INDEX blocks_by_revision ON blocks (revision)",
     # Tasks that are another than when they were last counted, and of those that were the document; see ``tally``.
     "CREATE TABLE uncounted (task INTEGER PRIMARY KEY)",
     "CREATE TABLE counted (task INTEGER PRIMARY KEY, document TEXT NOT NULL)",

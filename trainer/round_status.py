@@ -92,7 +92,7 @@ class RoundStatus:
         if told.get("loss") is not None:
             figures.append(f"loss {told['loss']:.4g}")
         if told.get("seconds_left") is not None:
-            figures.append(f"{_duration(told['seconds_left'])} left")
+            figures.append(f"{duration(told['seconds_left'])} left")
         since = f"{now.started_at:%Y-%m-%d %H:%M} UTC" if now.started_at else "unknown"
         return [
             f"Round {now.id} ({now.training_examples} training, {now.holdout_examples} holdout documents): "
@@ -110,7 +110,7 @@ def _table(project_id: int, records: Sequence[RoundRecord]) -> Table:
     for record in records:
         ended = f"{record.ended_at.astimezone(UTC):%Y-%m-%d %H:%M}" if record.ended_at else "–"
         documents = f"{record.training_examples} + {record.holdout_examples}"
-        took = "–" if record.seconds is None else _duration(record.seconds)
+        took = "–" if record.seconds is None else duration(record.seconds)
         table.add_row(record.id[:8], ended, record.state.value, documents, took, record.adapter_id)
     return table
 
@@ -126,7 +126,8 @@ def _workers(number: int) -> str:
     return "1 train worker is alive." if number == 1 else f"{number} train workers are alive."
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, as a person says it."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"

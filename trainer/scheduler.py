@@ -1,8 +1,8 @@
 """The scheduler: counts verified documents from Label Studio itself and starts the rounds that are due.
 
 At every reconciliation it also has the sources that learn by verified examples learn from the newest ones, and makes
-the copies of documents that are shown again, and takes up the tasks that a prelabelling left alone. Webhooks only wake
-it. One process at a time holds it, by a lock in Redis.
+the copies of documents that are shown again, takes up the tasks that a prelabelling left alone, and has the dashboard's
+reports made. Webhooks only wake it. One process at a time holds it, by a lock in Redis.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ml_backend import changed_projects, locks, queue
 from ml_backend.experiment import load_project, registered
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.settings import Settings
+from trainer.dashboard.reporting import Reporting
 from trainer.due_rounds import DueRounds
 from trainer.finishing import Finishing
 from trainer.leftovers import Leftovers
@@ -40,7 +41,7 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
     redis = queue.connect(settings)
     client = LabelStudioClient(settings)
     lock = locks.Lock(redis, "scheduler", LOCK_SECONDS)
-    parts = Parts.of(redis, client, settings.chunk_documents)
+    parts = Parts.of(redis, client, settings)
     next_look = 0.0
     rests = Rests()
     changed: set[int] = set()
@@ -64,6 +65,7 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
                 log.warning("%s; trying again in %.0f s", error, WAIT_SECONDS)
                 stop.wait(WAIT_SECONDS)
     finally:
+        parts.reporting.close()
         lock.release()
 
 
@@ -72,16 +74,18 @@ class Parts:
     """All that looks at a project."""
 
     rounds: DueRounds
-    timed: Sequence[Finishing | Refitting | Repeating | Leftovers]
+    timed: Sequence[Finishing | Refitting | Repeating | Leftovers | Reporting]
+    reporting: Reporting
 
     @classmethod
-    def of(cls, redis: Redis, client: LabelStudioClient, chunk: int) -> Parts:
-        """For all projects of the installation; ``chunk`` is the number of documents of a job."""
+    def of(cls, redis: Redis, client: LabelStudioClient, settings: Settings) -> Parts:
+        """For all projects of the installation."""
+        chunk, reporting = settings.chunk_documents, Reporting(settings, client)
         timed = (
             Finishing(redis, client, chunk=chunk), Refitting(redis, client, chunk=chunk), Repeating(redis, client),
-            Leftovers(redis, client, chunk=chunk),
+            Leftovers(redis, client, chunk=chunk), reporting,
         )  # fmt: skip
-        return cls(DueRounds(redis, client), timed)
+        return cls(DueRounds(redis, client), timed, reporting)
 
 
 class Rests:

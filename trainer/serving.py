@@ -9,6 +9,8 @@ from gunicorn.app.base import BaseApplication
 from ml_backend import queue
 from ml_backend.app import create_app
 from ml_backend.settings import Settings, with_secrets
+from trainer.dashboard.blueprint import DASHBOARD_PAGES
+from trainer.dashboard.project_metrics import ProjectCollector
 from trainer.up import check_port
 
 THREADS = 8  # per worker; /predict waits in one, /webhook must find another free
@@ -40,7 +42,8 @@ class WebServer(BaseApplication):
 
     def load(self) -> Any:
         """The Flask application of one worker process, with a Redis connection of its own."""
-        return create_app(self._settings, queue.connect(self._settings))
+        redis = queue.connect(self._settings)
+        return create_app(self._settings, redis, [DASHBOARD_PAGES], [ProjectCollector(self._settings.home)])
 
 
 def run_web(settings: Settings) -> None:

@@ -8,7 +8,8 @@ from redis import Redis
 from rich.console import Console
 
 from label_configs.errors import TrainingError
-from ml_backend import adapters, queue
+from label_configs.records import Document
+from ml_backend import adapters, changed_projects, queue
 from ml_backend.adapter_files import Adapter
 from ml_backend.base_state import check_base
 from ml_backend.config_check import check_config
@@ -19,8 +20,10 @@ from ml_backend.settings import Settings
 from ml_backend.versions import check_codebook
 from trainer.evaluation.mixing import mixing_report
 from trainer.evaluation.report import Evaluation, evaluate
+from trainer.evaluation.study import Study
 from trainer.evaluation.verdicts import gate_report
 from trainer.finishing import refresh
+from trainer.owed_refresh import owe_refresh
 from trainer.prelabelling import Prelabelling
 from trainer.round_watch import RoundWatch
 from trainer.verified import Reading, read_project
@@ -72,11 +75,21 @@ class Work:
             record = self.round.until_ended(console)
             console.print(f"{record.state.value}: {record.reason}", soft_wrap=True)
 
-    def promote(self, adapter_id: str) -> None:
-        """Make an adapter current, its bytes, codebook and base checked, and propose anew."""
+    def promote(self, adapter_id: str, *, later: bool = False) -> None:
+        """Make an adapter current, its bytes, codebook and base checked, and propose anew.
+
+        ``later`` leaves the proposals to the scheduler: in a large project they take minutes to ask for.
+        """
         adapter = self._check(adapter_id)
         adapters.promote(self.project.folder, adapter)
-        refresh(self.redis, self.client, self.project, chunk=self.settings.chunk_documents)
+        self._refresh(later=later)
+
+    def _refresh(self, *, later: bool) -> None:
+        if later:
+            owe_refresh(self.project)
+            changed_projects.mark_changed(self.redis, self.project.id)
+        else:
+            refresh(self.redis, self.client, self.project, chunk=self.settings.chunk_documents)
 
     def _check(self, adapter_id: str) -> Adapter:
         """The adapter. Raises AdapterError where it is damaged, or of another codebook or state of its base."""
@@ -85,9 +98,10 @@ class Work:
         check_base(adapter)
         return adapter
 
-    def roll_back(self, to: str | None = None) -> str | None:
+    def roll_back(self, to: str | None = None, *, later: bool = False) -> str | None:
         """Return to the adapter before the current one, or to one before it, and propose anew; None: base sources.
 
+        ``later`` as in ``promote``.
         Raises AdapterError, before anything changes, where the adapter to return to cannot be loaded any more.
         """
         earlier = adapters.history(self.project.folder)[:-1]
@@ -95,7 +109,7 @@ class Work:
         if goal != adapters.BASE:
             self._check(goal)
         now = adapters.roll_back(self.project.folder, to)
-        refresh(self.redis, self.client, self.project, chunk=self.settings.chunk_documents)
+        self._refresh(later=later)
         return now
 
 
@@ -103,6 +117,12 @@ def evaluate_project(settings: Settings, project_id: int) -> Evaluation:
     """Measure the project's sources, in their present versions, on its verified holdout."""
     project = load_project(settings.home, project_id)
     return evaluate_reading(project, read_project(LabelStudioClient(settings), project))
+
+
+def evaluate_study(project: Project, study: Study) -> Evaluation:
+    """Measure the project's sources, in their present versions, on what a study has of it."""
+    documents = [Document(one.id, one.text, one.task_id) for one in study.documents.values()]
+    return evaluate_reading(project, Reading(documents, study.decisions, study.proposals, study.examples))
 
 
 def evaluate_reading(project: Project, reading: Reading) -> Evaluation:

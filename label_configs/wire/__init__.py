@@ -2,6 +2,7 @@
 
 from label_configs.forms import TEXT_NAME
 from label_configs.wire.keeping import KEPT_KEYS, kept_task, lacks_snapshot, submitted, with_snapshots
+from label_configs.wire.metadata import OWN_KEYS, metadata
 from label_configs.wire.reading import decisions, document, proposals
 from label_configs.wire.shown import cost_from_json, cost_to_json
 from label_configs.wire.team import prediction_to_team
@@ -17,6 +18,7 @@ from label_configs.wire.writing import (
 
 __all__ = [
     "KEPT_KEYS",
+    "OWN_KEYS",
     "TEXT_NAME",
     "JsonObject",
     "candidate_data",
@@ -27,6 +29,7 @@ __all__ = [
     "document",
     "kept_task",
     "lacks_snapshot",
+    "metadata",
     "prediction_to_team",
     "proposals",
     "review_prediction",

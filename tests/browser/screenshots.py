@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from label_configs.codebook import load_codebook
 from label_configs.forms import ReviewForm
 from label_configs.records import Arm, Document
 from ml_backend.experiment import Review
+from ml_backend.round_queue import enqueue_round, put_round_progress
+from tests.browser.dashboard import logged_in, served
 from tests.browser.review_page import ReviewPage
 from tests.browser.reviewing import ReviewProject, Sources, id_in
+from tests.made_project import MadeProject, working
+from trainer.dashboard.kept_report import save_report
+from trainer.dashboard.making import report_of
+from trainer.dashboard.next_round import counted
 from trainer.demo.label_studio import LabelStudioServer
+from trainer.evaluation.study_reading import mirrored_study
+from trainer.rounds import RoundRecord, RoundState, rounds_folder, save_round
+
+ColorScheme = Literal["light", "dark"]
 
 PICTURES = Path(__file__).parent / "screenshots"
 LIMIT = 200_000  # bytes
+DASHBOARD = {  # picture -> the section on top
+    "light": {"dashboard": "main", "dashboard-agreement": "report-agreement-pairs"},
+    "dark": {"dashboard-dark": "adapters"},
+}
 
 STORY = (
     "DOCKERS HALT GRAIN TERMINALS. Dockers at three grain terminals walked out at midnight over night wages, and "
@@ -79,6 +96,33 @@ SHOT = [
     Picture("reject-arm-blind", ReviewForm.REJECT, arm=Arm.BLIND),
     Picture("dark", ReviewForm.REJECT, "34", dark=True),
 ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_dashboard(
+    label_studio: LabelStudioServer, redis_db: str, browser: Browser, tmp_path: Path, scheme: ColorScheme
+) -> None:
+    with served(label_studio, tmp_path, redis_db, MadeProject(tmp_path, 600, 460)) as site:
+        found = counted(site.project.folder)
+        assert found is not None
+        study = mirrored_study(site.project)
+        save_report(site.project.folder, report_of(site.project, study, found.revision, time.monotonic()))
+        record = RoundRecord("3fa94c0b7d21e658", site.project.id, RoundState.RUNNING, 380, 304, 76,
+                             started_at=datetime.now(UTC))  # fmt: skip
+        save_round(rounds_folder(site.project.home, site.project.id), record)
+        enqueue_round(site.redis, site.project)
+        progress = {"stage": "train", "step": 184, "steps": 450, "loss": 0.2134, "seconds_left": 412.0}
+        put_round_progress(site.redis, site.project.id, progress)
+        size = {"width": 1280, "height": 1000}
+        with (
+            working(site.redis), logged_in(browser, "operator", viewport=size, color_scheme=scheme) as page
+        ):  # fmt: skip
+            page.goto(site.page)
+            for name, section in DASHBOARD[scheme].items():
+                page.evaluate("name => { location.hash = name; }", section)
+                page.wait_for_timeout(500)  # sections that come into sight are drawn then
+                page.screenshot(path=PICTURES / f"{name}.png")
+                assert (PICTURES / f"{name}.png").stat().st_size < LIMIT
 
 
 @pytest.mark.parametrize("picture", SHOT, ids=lambda picture: picture.name)

@@ -31,6 +31,11 @@ from tests.integration.conftest import Running
 from tests.integration.running import import_documents, process_named, until
 from trainer.demo.coder import ScriptedCoder
 from trainer.demo.label_studio import LabelStudioServer
+from trainer.evaluation.blocks import Table
+from trainer.evaluation.figure import Figure
+from trainer.evaluation.options import ReportOptions
+from trainer.evaluation.performance import performance_sections
+from trainer.evaluation.study_reading import open_study
 from trainer.finishing import Finishing
 from trainer.rounds import RoundRecord, RoundState, list_rounds, load_round, rounds_folder, save_round
 from trainer.up import environment
@@ -289,6 +294,16 @@ def test_the_evaluation_measures_the_adapter_on_the_same_holdout(walk: Walk) -> 
     assert rows["first"].accuracy == rows["second"].accuracy == 1.0
     effort = {row.arm: row.n for row in evaluation.effort}
     assert effort == {Arm.REVIEW: CODED - walk.record.holdout_examples, Arm.CHOOSE: walk.record.holdout_examples}
+
+
+def test_sources_and_coders_are_judged_with_intervals_from_the_project_itself(walk: Walk) -> None:
+    study = open_study(walk.work.settings, walk.work.project.id)
+    overall = performance_sections(study, ReportOptions(samples=50))[0].blocks[0]
+    assert isinstance(overall, Table)
+    place = [column.key for column in overall.columns].index("accuracy")
+    rows = {row[0]: row[place] for row in overall.rows}
+    assert {"first", "second", "adapter"} <= set(rows)
+    assert rows["first"] == Figure(1.0, walk.record.holdout_examples, 1.0, 1.0)
 
 
 def test_a_round_on_the_same_documents_is_not_run_again(walk: Walk) -> None:

@@ -103,6 +103,7 @@ class Bars:
     names: tuple[str, ...]
     figures: tuple[Figure, ...]
     note: str = ""
+    format: Format = Format.SHARE
 
 
 Block = Table | Heatmap | Lines | Bars

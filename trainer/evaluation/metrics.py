@@ -1,6 +1,6 @@
 """Figures of merit of predicted labels against verified ones, computed by scikit-learn on indicator matrices.
 
-A figure without anything to compute it from is None, never 0: the sensitivity of a code that no document carries, the
+A figure without anything to compute it from is None, never 0: all figures of a code that no document carries, the
 precision of a code that nobody predicted. Macro-F1 is the mean F1 over the labels with support in the truth, which is
 scikit-learn's ``f1_score(average="macro", labels=<labels in y_true>)``: an absent label has no F1, and a mean over the
 whole codebook would count it as 0.
@@ -31,7 +31,7 @@ class CodeMetrics:
     """One label against all others. ``n`` counts the documents that carry it in the truth.
 
     With TP, FP, FN, TN counted over documents: sensitivity (recall) = TP / (TP + FN), specificity = TN / (TN + FP),
-    precision = TP / (TP + FP), f1 = 2 TP / (2 TP + FP + FN). None where the divisor is 0; f1 also where n is 0.
+    precision = TP / (TP + FP), f1 = 2 TP / (2 TP + FP + FN). None where the divisor is 0, and all of them where n is 0.
     """
 
     label: str
@@ -111,9 +111,11 @@ def _per_code(
     matrices = multilabel_confusion_matrix(true, guessed)
     rows = []
     for label, ((tn, fp), (fn, tp)) in zip(labels, matrices.tolist(), strict=False):
-        support = tp + fn
-        f1 = 2 * tp / (2 * tp + fp + fn) if support else None
-        rows.append(CodeMetrics(label, support, _ratio(tp, support), _ratio(tn, tn + fp), _ratio(tp, tp + fp), f1))
+        if not tp + fn:
+            rows.append(_undefined(label))
+            continue
+        f1 = 2 * tp / (2 * tp + fp + fn)
+        rows.append(CodeMetrics(label, tp + fn, _ratio(tp, tp + fn), _ratio(tn, tn + fp), _ratio(tp, tp + fp), f1))
     return tuple(rows)
 
 

@@ -18,6 +18,8 @@ from trainer.evaluation.metrics import Metrics, measure
 from trainer.evaluation.mixing import MixingReport
 from trainer.evaluation.verdicts import GateReport
 
+NAMED = 5  # labels in a note
+
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
@@ -135,12 +137,13 @@ def evaluate(
     proposal, so that no figure rests on other documents than the next one. Each source counts in one version: that of
     ``versions``, else its newest, a version being newer than those before it in a document's list of proposals.
     A source without any proposal on the holdout is left out, and a note says so. ``configs`` are the sources as
-    winnow.yaml has them, for prices and temperatures; ``mixing`` and ``gate`` go into the report as they are. Raises
-    CodebookError when a proposal or an example has a label that the codebook has not.
+    winnow.yaml has them, for prices and temperatures; ``mixing`` and ``gate`` go into the report as they are. Proposals
+    and examples with a label that the codebook has not are left out, and a note says so.
     """
     examples, decisions, configs = list(examples), list(decisions), configs or {}
+    examples, proposals, strange = _of_codebook(examples, list(proposals), codebook)
     holdout = {example.document_id: example for example in examples if example.holdout}
-    chosen = _one_version_each(list(proposals), versions or {})
+    chosen = _one_version_each(proposals, versions or {})
     on_holdout = {
         name: {document_id: proposal for document_id, proposal in own.items() if document_id in holdout}
         for name, (_, own) in chosen.items()
@@ -170,6 +173,7 @@ def evaluate(
         candidates_held_truth=_held_truth(examples, shown),
         mean_candidates=sum(len(one.candidates) for one in shown.values()) / len(shown) if shown else None,
         notes=(
+            *strange,
             *_notes({name: len(own) for name, own in on_holdout.items()}, len(holdout), len(common)),
             *_tempered(
                 row.name
@@ -183,6 +187,26 @@ def evaluate(
         mixing=mixing,
         gate=gate,
     )
+
+
+def _of_codebook(
+    examples: Sequence[VerifiedExample], proposals: Sequence[Proposal], codebook: Codebook
+) -> tuple[list[VerifiedExample], list[Proposal], list[str]]:
+    """Those whose labels are all the codebook's, and notes on the others: a project may have had another codebook."""
+    known = set(codebook.label_keys)
+    verified = [one for one in examples if known.issuperset(one.labels)]
+    proposed = [one for one in proposals if known.issuperset(scored.label for scored in one.labels)]
+    labels = {label for one in examples for label in one.labels}
+    labels |= {scored.label for one in proposals for scored in one.labels}
+    counts = (
+        (len(examples) - len(verified), "verified documents"), (len(proposals) - len(proposed), "proposals")
+    )  # fmt: skip
+    named = ", ".join(sorted(labels - known)[:NAMED])
+    return verified, proposed, [
+        f"{count} {what} have labels that codebook {codebook.name} has not ({named}) and are left out"
+        for count, what in counts
+        if count
+    ]  # fmt: skip
 
 
 def _one_version_each(

@@ -49,7 +49,7 @@ def test_other_columns_can_be_named(tmp_path: Path) -> None:
     [
         ("a.csv", "nr,text\n1,x\n", ":1: no columns 'id'; the columns are nr, text: name yours with --id-column"),
         ("a.csv", "id,text,text\n1,x,y\n", ":1: 2 columns 'text'"),
-        ("a.csv", "", ":1: no columns 'id'; the columns are none"),
+        ("a.csv", "", ":1: no columns 'id', 'text'; the columns are none"),
         ("a.csv", "id,text\n1,Ships, and ports\n", ":2: 3 fields where the header has 2; put texts with commas"),
         ("a.tsv", "id\ttext\n1\tx\ty\n", ":2: 3 fields where the header has 2; put texts with tabs"),
         ("a.csv", "id,text\n1\n", ":2: 1 fields where the header has 2"),

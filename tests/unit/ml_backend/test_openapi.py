@@ -18,13 +18,14 @@ from ml_backend.openapi import description
 from ml_backend.proposing import Plan
 from ml_backend.settings import Settings
 from tests.unit.ml_backend.described import conforms, validator
+from trainer.dashboard.blueprint import DASHBOARD_PAGES
 
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
 @pytest.fixture
 def client(settings: Settings, redis: Redis) -> FlaskClient:
-    return create_app(settings, redis).test_client()
+    return create_app(settings, redis, [DASHBOARD_PAGES]).test_client()
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -49,6 +50,7 @@ def test_it_has_the_routes_of_the_application(client: FlaskClient) -> None:
         (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
         for rule in client.application.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if not rule.rule.startswith("/dashboard/") or rule.rule.startswith("/dashboard/api/")  # others are pages
     }
     assert {(path, method) for path, method, _ in operations()} == routes
 
@@ -115,6 +117,9 @@ def test_the_applications_answers_are_as_described(client: FlaskClient, settings
         ("GET", "/projects/7/prelabel", None),
         ("GET", "/projects/7/prelabel?state=none-such", None),
         ("GET", "/projects/99/prelabel", None),
+        ("GET", "/dashboard/api/projects", None),
+        ("GET", "/dashboard/api/projects/7", None),
+        ("GET", "/dashboard/api/projects/99", None),
         ("POST", "/setup", {"project": "7.1"}),
         ("POST", "/setup", {"project": "99"}),
         ("POST", "/setup", {}),
@@ -127,6 +132,7 @@ def test_the_applications_answers_are_as_described(client: FlaskClient, settings
         conforms(answer)
         seen[path, answer.status_code] = answer
     assert sorted(seen) == [
+        ("/dashboard/api/projects", 200), ("/dashboard/api/projects/7", 200), ("/dashboard/api/projects/99", 404),
         ("/health", 200), ("/metrics", 200), ("/predict", 200), ("/predict", 400), ("/projects/7/prelabel", 200),
         ("/projects/7/prelabel?state=none-such", 400), ("/projects/99/prelabel", 404), ("/setup", 200),
         ("/setup", 400), ("/setup", 404), ("/versions", 200), ("/webhook", 200), ("/webhook", 400),
@@ -134,7 +140,8 @@ def test_the_applications_answers_are_as_described(client: FlaskClient, settings
     assert seen["/setup", 200].get_json()["model_version"] == Plan.of(project).version
 
 
-@pytest.mark.parametrize("path", ["/setup", "/predict", "/webhook", "/versions", "/metrics", "/projects/7/prelabel"])
+@pytest.mark.parametrize("path", ["/setup", "/predict", "/webhook", "/versions", "/metrics", "/projects/7/prelabel",
+                                  "/dashboard/api/projects", "/dashboard/api/projects/7"])  # fmt: skip
 def test_refusals_are_as_described(client: FlaskClient, path: str) -> None:
     method = "POST" if path in ("/setup", "/predict", "/webhook") else "GET"
     conforms(client.open(path, method=method))

@@ -208,7 +208,7 @@ def test_a_missing_column_is_told_with_the_option_that_names_it(tmp_path: Path, 
     with pytest.raises(ConfigError) as caught:
         list(read_rows(write(tmp_path, name, content), OPTIONS))
     assert str(caught.value).endswith(
-        ":1: no columns 'id'; the columns are nr, body: name yours with --id-column, --text-column"
+        ":1: no columns 'id', 'text'; the columns are nr, body: name yours with --id-column, --text-column"
     )
     with pytest.raises(ConfigError, match=r"no columns 'code'; .* name yours with --code-column$"):
         list(read_rows(tmp_path / name, {"--code-column": "code", "--text-column": "body"}))

@@ -145,3 +145,21 @@ def test_api_keys_that_are_none_are_told_without_them(monkeypatch: pytest.Monkey
     with pytest.raises(ConfigError) as caught:
         load_settings()
     assert str(caught.value) == 'environment: WINNOW_API_KEYS: is no JSON object of texts; write {"name": "key"}'
+
+
+def test_secrets_come_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "winnow_password").write_text("from a file\n")
+    (tmp_path / "winnow_webhook_token").write_text("from another\n")
+    monkeypatch.setenv("WINNOW_SECRETS_FOLDER", str(tmp_path))
+    monkeypatch.setenv("WINNOW_WEBHOOK_TOKEN", "from the environment")
+    settings = load_settings()
+    assert settings.password
+    assert settings.password.get_secret_value() == "from a file"
+    assert settings.webhook_token
+    assert settings.webhook_token.get_secret_value() == "from the environment"
+
+
+def test_a_secrets_folder_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WINNOW_SECRETS_FOLDER", str(tmp_path / "none"))
+    with pytest.raises(ConfigError, match="WINNOW_SECRETS_FOLDER: .* is no folder"):
+        load_settings()

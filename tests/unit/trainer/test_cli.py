@@ -116,7 +116,7 @@ def test_every_example_is_a_command_line_that_can_be_read(path: tuple[str, ...])
 def test_all_commands_are_there() -> None:
     expected = (
         "up serve worker init import prelabel status candidates train review adapters evaluate demo doctor classify "
-        "codebook"
+        "codebook pull agreement effort report curve"
     )
     assert set(expected.split()) == set(cli.commands)
     below = {"list", "show", "promote", "rollback", "export", "gc", "serve", "from-data"}

@@ -86,6 +86,12 @@ class Desk(LabelStudioClient):
         assert not annotated_only
         return self.fake.export(project_id, task_ids)
 
+    def export_each(self, project_id: int, task_ids: Sequence[int]) -> Iterator[wire.JsonObject]:
+        return self.fake.export_each(project_id, task_ids)
+
+    def export_after(self, project_id: int, after: int) -> Iterator[wire.JsonObject]:
+        return self.fake.export_after(project_id, after)
+
     def tasks(self, project_id: int, task_ids: Sequence[int] | None = None) -> Iterator[wire.JsonObject]:
         assert (project_id, task_ids) == (PROJECT, None)
         if self.away:

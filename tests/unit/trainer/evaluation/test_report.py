@@ -9,7 +9,6 @@ import pytest
 from rich.console import Console
 
 from label_configs.codebook import Code, Codebook, Kind
-from label_configs.errors import CodebookError
 from label_configs.records import (
     Arm,
     Candidate,
@@ -297,6 +296,9 @@ def test_a_source_that_is_as_sure_as_it_is_right_gets_no_advice() -> None:
     assert result.advice == ()
 
 
-def test_a_label_from_another_codebook_is_refused() -> None:
-    with pytest.raises(CodebookError, match="'wheat' is not in the codebook"):
-        run([proposal("h1", "similarity", "v", "wheat")])
+def test_labels_from_another_codebook_are_left_out_and_named() -> None:
+    result = run([proposal("h1", "s", "v", "wheat"), proposal("h2", "s", "v", "acq")])
+    assert (result.n, result.sources[0].accuracy) == (1, 1.0)
+    assert result.notes[0] == "1 proposals have labels that codebook three has not (wheat) and are left out"
+    verified = evaluate([example("h1", "wheat"), example("h2", "acq")], [], [], codebook=BOOK)
+    assert (verified.holdout, verified.notes[0][:20]) == (1, "1 verified documents")

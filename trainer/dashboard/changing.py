@@ -1,0 +1,69 @@
+"""What an operator may change: which adapter proposes. Asked for on one page, confirmed there, done by its form."""
+
+from __future__ import annotations
+
+import logging
+import re
+from http import HTTPStatus
+
+from flask import Response, g, make_response, redirect, render_template, request, url_for
+from werkzeug.exceptions import Conflict, Forbidden, NotFound
+
+from ml_backend import adapters
+from ml_backend.experiment import Project
+from trainer.adapter_list import adapter_row
+from trainer.dashboard import csrf
+from trainer.dashboard.pages import operates, parts, project_of
+
+log = logging.getLogger(__name__)
+
+_ID = re.compile(r"[0-9a-f]{16}")
+RULE = "/projects/<int:project_id>/adapters/<adapter_id>/<any(promote, rollback):change>"
+
+
+def confirm(project_id: int, adapter_id: str, change: str) -> Response:
+    """What would change, and a form to do it."""
+    settings, _ = parts()
+    project = _permitted(project_id, adapter_id, change)
+    store, now = adapters.store_of(project.home), adapters.current(project.folder)
+    row = None if adapter_id == adapters.BASE else adapter_row(store, adapter_id, {})
+    token, session = csrf.token_for(settings, request, g.role.value)
+    page = make_response(
+        render_template(
+            "dashboard/confirm.html", project=project, adapter_id=adapter_id, change=change, row=row, now=now,
+            token=token,
+        )
+    )  # fmt: skip
+    csrf.keep(page, request, session)
+    return page
+
+
+def carry_out(project_id: int, adapter_id: str, change: str) -> Response:
+    """Promote or roll back, and go back to the project's page; the scheduler asks for new proposals."""
+    settings, _ = parts()
+    project = _permitted(project_id, adapter_id, change)
+    csrf.check(settings, request, g.role.value)
+    now = adapters.current(project.folder) or adapters.BASE
+    if request.form.get("current") != now:
+        raise Conflict(f"project {project_id}: {now} proposes by now, not what the page said; look again and decide")
+    # With it come the analyses of the command line, which no other request needs.
+    from trainer.work import Work
+
+    work = Work.open(settings, project_id)
+    if change == "promote":
+        work.promote(adapter_id, later=True)
+    else:
+        work.roll_back(adapter_id, later=True)
+    log.info("project %s: %s of %s by %s, on the dashboard", project_id, change, adapter_id, g.role.value)
+    back = url_for("dashboard.project_page", project_id=project_id, done=adapter_id, _anchor="done")
+    return make_response(redirect(back, HTTPStatus.SEE_OTHER))
+
+
+def _permitted(project_id: int, adapter_id: str, change: str) -> Project:
+    """The project, where this may be asked of it."""
+    if not operates():
+        raise Forbidden("user viewer may read the dashboard; log in as operator to change which adapter proposes")
+    project = project_of(project_id)
+    if not (_ID.fullmatch(adapter_id) or (adapter_id == adapters.BASE and change == "rollback")):
+        raise NotFound(f"adapter {adapter_id}: no such id; see the project's list of adapters")
+    return project
