@@ -14,7 +14,7 @@ LS_BIN := .venv-label-studio/bin
 PIP_INSTALL := -m pip -q -q --no-input --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
-.PHONY: help venv label-studio vllm demo-files chromium demo test test-vllm bench-scoring bench-curves bench-probe bench-vllm bench-import bench-reconcile bench-pull bench-judging bench-count bench-webhook bench-swap bench-training bench-training-curves bench-learning lint format docs screenshots clean distclean
+.PHONY: help venv label-studio vllm demo-files chromium demo test test-vllm bench-scoring bench-curves bench-probe bench-vllm bench-import bench-reconcile bench-pull bench-judging bench-dashboard bench-count bench-webhook bench-swap bench-training bench-training-curves bench-learning lint format docs screenshots clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -95,6 +95,9 @@ bench-pull: venv label-studio ## tasks per second of `winnow pull` against a raw
 
 bench-judging: venv ## figures and agreement with 1,000 bootstrap samples, 1,000 to 174,161 documents: draws tests/benchmarks/judging.png
 	@$(BIN)/python tests/benchmarks/judging.py
+
+bench-dashboard: venv ## the dashboard's pages in a project of 20,000 tasks
+	@$(BIN)/python -m tests.benchmarks.dashboard
 
 bench-count: venv ## CPU seconds of a count when one task changed, in projects of 2,000 and 20,000 tasks
 	@OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/counting.py

@@ -65,7 +65,8 @@ class Judged:
 
     def of(self, documents: Collection[str]) -> Judged:
         """The same on those of ``documents`` only."""
-        chosen = [at for at, name in enumerate(self.documents) if name in documents]
+        wanted = frozenset(documents)
+        chosen = [at for at, name in enumerate(self.documents) if name in wanted]
         return Judged(
             self.key, self.label, self.role, tuple(self.documents[at] for at in chosen),
             tuple(self.truth[at] for at in chosen), tuple(self.predicted[at] for at in chosen), self.against,
@@ -165,6 +166,7 @@ def judged_sources(study: Study, documents: Collection[str]) -> list[Judged]:
 
     One without a proposal for any of them has no document: its figures are undefined. Order: as sources first appear.
     """
+    wanted = frozenset(documents)
     by_version: dict[tuple[str, str], dict[str, Proposal]] = {}
     for proposal in study.proposals:
         by_version.setdefault((proposal.source, proposal.version), {})[proposal.document_id] = proposal
@@ -177,7 +179,7 @@ def judged_sources(study: Study, documents: Collection[str]) -> list[Judged]:
             own = by_version.get((source, version), {})
             label = source if version == in_force else f"{source} {version.rpartition('@')[2]}"
             role = Role.ADAPTER if source == ADAPTER_SOURCE else Role.SOURCE
-            chosen = {name: one for name, one in own.items() if name in documents and name in study.truth}
+            chosen = {name: one for name, one in own.items() if name in wanted and name in study.truth}
             found.append(_source(study, f"{source}@{version}", label, role, chosen))
     return found
 

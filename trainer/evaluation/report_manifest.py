@@ -1,12 +1,12 @@
 """What a report was made from: enough to make the same figures again, and nothing secret.
 
-    winnow, packages                 versions of Winnow, Python, and what computes or draws
-    project, title, label_studio     the project, and Label Studio's address without credentials
-    pulled_at, truth                 when the project was read; what documents are judged against
-    codebook                         its name, kind and fingerprint; ``winnow_yaml`` is the digest of the project's file
-    sources, adapters                versions in force; the ids of all adapters that proposed
-    documents, decisions, proposals, verified, holdout, coders    how many there were
-    samples, seed, by                of the bootstrap; the columns that groups are made by
+winnow, packages                 versions of Winnow, Python, and what computes or draws
+project, title, label_studio     the project, and Label Studio's address without credentials
+pulled_at, truth                 when the project was read; what documents are judged against
+codebook                         its name, kind and fingerprint; ``winnow_yaml`` is the digest of the project's file
+sources, adapters                versions in force; the ids of all adapters that proposed
+documents, decisions, proposals, verified, holdout, coders    how many there were
+samples, seed, by                of the bootstrap; the columns that groups are made by
 """
 
 from __future__ import annotations
