@@ -161,5 +161,5 @@ def test_secrets_come_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 def test_a_secrets_folder_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WINNOW_SECRETS_FOLDER", str(tmp_path / "none"))
-    with pytest.raises(ConfigError, match="WINNOW_SECRETS_FOLDER: .* is no folder"):
+    with pytest.raises(ConfigError, match=r"WINNOW_SECRETS_FOLDER: .* is no folder"):
         load_settings()
