@@ -306,6 +306,53 @@ def test_sources_and_coders_are_judged_with_intervals_from_the_project_itself(wa
     assert rows["first"] == Figure(1.0, walk.record.holdout_examples, 1.0, 1.0)
 
 
+def _asked(walk: Walk, *arguments: str) -> str:
+    """What a command prints of the project, as a person starts it."""
+    name, *others = arguments
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer.cli", name, "--project", str(walk.work.project.id), *others],
+        env=environment(walk.work.settings), capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+def test_the_commands_of_judging_say_the_same_of_the_project_and_of_what_was_pulled(walk: Walk, tmp_path: Path) -> None:
+    pulled = json.loads(_asked(walk, "pull", "--json"))
+    assert pulled["counts"]["documents"] == len(DOCUMENTS)
+    for command in ("agreement", "effort"):
+        live, kept = (
+            json.loads(_asked(walk, command, "--samples", "100", "--json", *more)) for more in ([], ["--offline"])
+        )
+        assert live == kept
+    page = tmp_path / "report.html"
+    assert str(page) in _asked(walk, "report", "--samples", "100", "--html", str(page), "--csv", str(tmp_path / "csv"))
+    text = page.read_text()
+    assert "the loop" in text
+    assert not [document.text for document in DOCUMENTS if document.text in text]
+    assert list((tmp_path / "csv").glob("*.csv"))
+
+
+def test_sources_are_asked_again_about_disturbed_texts(walk: Walk) -> None:
+    found = json.loads(_asked(walk, "evaluate", "--stability", "--documents", "3", "--samples", "100", "--json"))
+    told = json.dumps(found)
+    assert "truncation: the first 50" in told.lower()
+    assert "adapter" in told
+    folder = walk.work.project.folder / "judging"
+    kept = (folder / "stability.json").stat().st_mtime_ns
+    _asked(walk, "evaluate", "--stability", "--documents", "3", "--samples", "100", "--json")
+    assert (folder / "stability.json").stat().st_mtime_ns == kept, "what was asked is not asked again"
+
+
+def test_a_learning_curve_is_measured_by_the_train_worker(walk: Walk) -> None:
+    arguments = ("curve", "--shares", "50,100", "--seeds", "1", "--json")
+    first = json.loads(_asked(walk, *arguments))
+    assert "curve" in json.dumps(first)
+    assert len(adapters.history(walk.work.project.folder)) == 1, "none of its trainings is published"
+    assert json.loads(_asked(walk, *arguments)) == first
+
+
 def test_a_round_on_the_same_documents_is_not_run_again(walk: Walk) -> None:
     outcome = walk.round_folder / "outcome.json"
     made = outcome.stat().st_mtime_ns
