@@ -13,8 +13,11 @@ padding, of which prompts of equal length have none; Liger's kernels want a GPU 
 Prompts have exactly 243 tokens before the answer, 124 of them shared. ``gradient_rel_diff`` compares the adapter's
 gradients with those of whole prompts, in fp32. ``peak_mb`` is the memory at its highest during two steps, each row in a
 process of its own: on a CPU what the process holds beyond its imports, so weights, adapter, optimiser and activations;
-on a GPU torch's own count of the same. With ``--curves``, ``curves`` are rows for batches of 4 to 32, also with a
-codebook of 1,000 tokens, drawn to training.png.
+on a GPU torch's own count of the same.
+
+With ``--curves`` it measures these instead: rows for batches of 4 to 32, also with a codebook of 1,000 tokens. Each
+point is kept as soon as it is measured, a run goes on where the last one stopped, and draws what there is to
+training.png.
 """
 
 from __future__ import annotations
@@ -104,16 +107,33 @@ def _resident(field: str) -> int:
 
 
 def curves(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Rows by codebook and batch; one step each is timed."""
-    found = []
-    for book in (None, LONG_BOOK):
-        for batch in BATCHES:
-            setup = setup_of(arguments, batch=batch, book=book)
-            rows = measured(setup, DRAWN, 1 + arguments.curve_steps, 1)
-            found.append({"shared_tokens": len(setup.prompt.prefix_ids), "batch": batch, "rows": rows})
-            gc.collect()
-            torch.cuda.empty_cache()
+    """Rows by codebook and batch, the quick ones first; one step each is timed."""
+    kept: Path = arguments.kept
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    lines = kept.read_text(encoding="utf-8").splitlines() if kept.exists() else []
+    found = [point for point in map(json.loads, lines) if point["model"] == _model(arguments)]
+    points = [(book, batch) for book in (None, LONG_BOOK) for batch in BATCHES]
+    for book, batch in sorted(points, key=lambda point: (point[0] or 243) * point[1]):
+        setup = setup_of(arguments, batch=batch, book=book)
+        tokens = len(setup.prompt.prefix_ids)
+        if any((point["shared_tokens"], point["batch"]) == (tokens, batch) for point in found):
+            continue
+        rows = measured(setup, DRAWN, 1 + arguments.curve_steps, 1)
+        point = {
+            "model": _model(arguments), "device": setup.facts.name, "shared_tokens": tokens, "batch": batch,
+            "rows": rows,
+        }  # fmt: skip
+        found.append(point)
+        with kept.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(point) + "\n")
+        draw(found, arguments.plot, f"{_model(arguments)} on {setup.facts.name}")
+        gc.collect()
+        torch.cuda.empty_cache()
     return found
+
+
+def _model(arguments: argparse.Namespace) -> str:
+    return str(arguments.shape or arguments.model.name)
 
 
 def draw(found: list[dict[str, Any]], path: Path, device: str) -> None:
@@ -123,7 +143,7 @@ def draw(found: list[dict[str, Any]], path: Path, device: str) -> None:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     books = sorted({point["shared_tokens"] for point in found})
     for axes, book in zip(figure.subplots(1, len(books), squeeze=False)[0], books, strict=True):
-        points = [point for point in found if point["shared_tokens"] == book]
+        points = sorted((p for p in found if p["shared_tokens"] == book), key=lambda p: p["batch"])
         batches = [point["batch"] for point in points]
         for name in DRAWN:
             axes.plot(batches, [1000 * p["rows"][name] / p["batch"] for p in points], "o-", label=name)
@@ -146,8 +166,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=4, help="steps in a turn, the first is not counted")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--threads", type=int, help="CPU threads; all cores when not given")
-    parser.add_argument("--curves", action="store_true", help="also batches of 4 to 32 and a codebook of 1,000 tokens")
+    parser.add_argument("--curves", action="store_true", help="instead: batches of 4 to 32, two codebooks")
     parser.add_argument("--curve-steps", type=int, default=1, help="timed steps of each point of the curves")
+    parser.add_argument("--kept", type=Path, default=Path(".demo/training/curves.jsonl"), help="points measured so far")
     parser.add_argument("--plot", type=Path, default=HERE / "training.png")
     parser.add_argument("--no-peaks", action="store_true", help="leave out the memory, which loads each row anew")
     parser.add_argument("--peak", choices=sorted(ROWS), help="only the memory of one row")
@@ -167,6 +188,9 @@ def main() -> None:
     if arguments.peak:
         sys.stdout.write(json.dumps({"peak_mb": round(peak(setup, arguments.peak), 1)}) + "\n")
         return
+    if arguments.curves:
+        sys.stdout.write(json.dumps({"curves": curves(arguments), "threads": threads}) + "\n")
+        return
     rows = measured(setup, tuple(ROWS), arguments.steps, arguments.turns)
     gc.collect()
     exact = replace(setup, recipe=replace(setup.recipe, precision=Precision.FP32))
@@ -179,14 +203,11 @@ def main() -> None:
         + setup.prompt.max_document_tokens,
         "shared_tokens": len(setup.prompt.prefix_ids),
         "batch": setup.recipe.batch_size,
-        "model": arguments.shape or arguments.model.name,
+        "model": _model(arguments),
         "precision": setup.recipe.precision.value,
         "device": setup.facts.name,
         "threads": threads,
     }
-    if arguments.curves:
-        result["curves"] = curves(arguments)
-        draw(result["curves"], arguments.plot, f"{result['model']} on {setup.facts.name}")
     sys.stdout.write(json.dumps(result) + "\n")
 
 
