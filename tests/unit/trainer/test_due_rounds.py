@@ -18,8 +18,10 @@ from label_configs.wire import JsonObject
 from ml_backend.experiment import Experiment, Project, Review, register
 from ml_backend.labelstudio_fake import FakeLabelStudio
 from ml_backend.round_queue import enqueue_round, round_queued, take_back
+from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.training_config import Training
+from trainer.dashboard.reporting import Reporting
 from trainer.due_rounds import PATIENCE, DueRounds
 from trainer.rounds import RoundRecord, RoundState, rounds_folder, save_round, save_seen
 from trainer.scheduler import Parts, Rests, look
@@ -136,7 +138,7 @@ def test_a_project_that_cannot_be_read_does_not_hinder_others(
     register(tmp_path, 9, replace(desk.project.experiment, training=None), desk.project.codebook)
     (tmp_path / "projects" / "6").mkdir()
     (tmp_path / "projects" / "6" / "winnow.yaml").write_text("codebook: [")
-    parts = Parts(desk.due_rounds, ())
+    parts = Parts(desk.due_rounds, (), Reporting(Settings(home=tmp_path), desk.fake))
     with caplog.at_level(logging.WARNING):
         for project in (6, 8, 9, 7):  # not parsed, not there, nothing to train
             look(tmp_path, desk.fake, project, parts, timed=True)  # type: ignore[arg-type]
