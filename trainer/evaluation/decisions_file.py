@@ -55,7 +55,6 @@ class FileDecisions:
     document: Ints
     source_column: str | None = None
     by_source: dict[str, tuple[int, int]] = field(default_factory=dict)
-    kept_values: tuple[str, ...] = ()
     why_no_source: str = ""
     notes: tuple[str, ...] = ()
 
@@ -153,7 +152,7 @@ class _Reading:
         by_source = {} if why else self._by_source(kept)
         return FileDecisions(
             self.path, tuple(coders), tuple(values), table, np.array([number[name] for name in names], dtype=np.int64),
-            self.source, by_source, kept, why, tuple(self._notes(kept)),
+            self.source, by_source, why, tuple(self._notes(kept)),
         )  # fmt: skip
 
     def _kept(self, values: Sequence[str]) -> tuple[tuple[str, ...], str]:
