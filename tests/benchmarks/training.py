@@ -17,7 +17,7 @@ on a GPU torch's own count of the same.
 
 With ``--curves`` it measures these instead: rows for batches of 4 to 32, also with a codebook of 1,000 tokens. Each
 point is kept as soon as it is measured, a run goes on where the last one stopped, and draws what there is to
-training.png.
+training.png. A row whose step does not fit into the memory that was free at the start has no point there: null.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import gc
 import json
 import logging
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -35,6 +36,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from training_rows import ROWS, gradient_difference
 from training_setup import SHAPES, Setup
@@ -69,6 +71,28 @@ def measured(setup: Setup, names: tuple[str, ...], steps: int, turns: int) -> di
             seconds[name] += row(steps)
             sys.stderr.write(f"turn {turn + 1}: {name} {seconds[name][-1]:.3f} s/step\n")
     return {name: statistics.median(found) for name, found in seconds.items()}
+
+
+def fitting(setup: Setup, steps: int) -> dict[str, float | None]:
+    """Seconds of a step of each row that is drawn; None where it asks for more memory than there is."""
+    found: dict[str, float | None] = {}
+    for name in DRAWN:
+        try:
+            found |= measured(setup, (name,), 1 + steps, 1)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+                raise
+            found[name] = None
+            sys.stderr.write(f"{name}: does not fit into the memory\n")
+        gc.collect()
+        torch.cuda.empty_cache()
+    return found
+
+
+def limit_memory() -> None:
+    """A step that does not fit shall be refused its memory, not have the system kill this or another process."""
+    free = psutil.virtual_memory().available
+    resource.setrlimit(resource.RLIMIT_DATA, (free, free))
 
 
 def peaks(arguments: argparse.Namespace) -> dict[str, float]:
@@ -118,17 +142,14 @@ def curves(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         tokens = len(setup.prompt.prefix_ids)
         if any((point["shared_tokens"], point["batch"]) == (tokens, batch) for point in found):
             continue
-        rows = measured(setup, DRAWN, 1 + arguments.curve_steps, 1)
         point = {
             "model": _model(arguments), "device": setup.facts.name, "shared_tokens": tokens, "batch": batch,
-            "rows": rows,
+            "rows": fitting(setup, arguments.curve_steps),
         }  # fmt: skip
         found.append(point)
         with kept.open("a", encoding="utf-8") as file:
             file.write(json.dumps(point) + "\n")
         draw(found, arguments.plot, f"{_model(arguments)} on {setup.facts.name}")
-        gc.collect()
-        torch.cuda.empty_cache()
     return found
 
 
@@ -146,7 +167,8 @@ def draw(found: list[dict[str, Any]], path: Path, device: str) -> None:
         points = sorted((p for p in found if p["shared_tokens"] == book), key=lambda p: p["batch"])
         batches = [point["batch"] for point in points]
         for name in DRAWN:
-            axes.plot(batches, [1000 * p["rows"][name] / p["batch"] for p in points], "o-", label=name)
+            drawn = [(p["batch"], 1000 * p["rows"][name] / p["batch"]) for p in points if p["rows"][name]]
+            axes.plot(*zip(*drawn, strict=True), "o-", label=name)
         axes.set(xscale="log", xlabel="documents in a batch", title=f"codebook of {book} tokens", ylim=(0, None))
         axes.set_xticks(batches, map(str, batches), minor=False)
         axes.minorticks_off()
@@ -189,6 +211,8 @@ def main() -> None:
         sys.stdout.write(json.dumps({"peak_mb": round(peak(setup, arguments.peak), 1)}) + "\n")
         return
     if arguments.curves:
+        if setup.facts.kind == "cpu":
+            limit_memory()
         sys.stdout.write(json.dumps({"curves": curves(arguments), "threads": threads}) + "\n")
         return
     rows = measured(setup, tuple(ROWS), arguments.steps, arguments.turns)
