@@ -17,7 +17,8 @@ on a GPU torch's own count of the same.
 
 With ``--curves`` it measures these instead: rows for batches of 4 to 32, also with a codebook of 1,000 tokens. Each
 point is kept as soon as it is measured, a run goes on where the last one stopped, and draws what there is to
-training.png. A row whose step does not fit into the memory that was free at the start has no point there: null.
+training.png. A row has no point (null) where a step does not fit into the memory, ``--memory-gb`` or what is free, nor
+where it did not with a smaller batch or took longer than ``--longest`` then.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ import statistics
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,26 +75,39 @@ def measured(setup: Setup, names: tuple[str, ...], steps: int, turns: int) -> di
     return {name: statistics.median(found) for name, found in seconds.items()}
 
 
-def fitting(setup: Setup, steps: int) -> dict[str, float | None]:
-    """Seconds of a step of each row that is drawn; None where it asks for more memory than there is."""
-    found: dict[str, float | None] = {}
-    for name in DRAWN:
-        try:
-            found |= measured(setup, (name,), 1 + steps, 1)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
-                raise
-            found[name] = None
-            sys.stderr.write(f"{name}: does not fit into the memory\n")
-        gc.collect()
-        torch.cuda.empty_cache()
+def fitting(arguments: argparse.Namespace, batch: int, book: int | None, names: list[str]) -> dict[str, float | None]:
+    """Seconds of a step of some of the rows, each in a process of its own; None where it lacks memory."""
+    own = [sys.executable, __file__, *sys.argv[1:], "--batch", str(batch)] + (["--book", str(book)] if book else [])
+    found: dict[str, float | None] = dict.fromkeys(DRAWN)
+    for name in names:
+        done = subprocess.run([*own, "--row", name], stdout=subprocess.PIPE, text=True, check=True)
+        found[name] = json.loads(done.stdout.splitlines()[-1])["seconds"]
     return found
 
 
-def limit_memory() -> None:
+def feasible(points: Iterable[dict[str, Any]], longest: float) -> list[str]:
+    """The rows that at no smaller batch of the same codebook lacked memory or took longer than this, in seconds."""
+    points = list(points)
+    return [name for name in DRAWN if all((point["rows"][name] or longest) < longest for point in points)]
+
+
+def one_point(setup: Setup, name: str, arguments: argparse.Namespace) -> float | None:
+    """Seconds of a step of one row, None where it asks for more memory than there is."""
+    if setup.facts.kind == "cpu":
+        limit_memory(arguments.memory_gb)
+    try:
+        return measured(setup, (name,), 1 + arguments.curve_steps, 1)[name]
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+            raise
+        sys.stderr.write(f"{name}: does not fit into the memory\n")
+        return None
+
+
+def limit_memory(gigabytes: float | None) -> None:
     """A step that does not fit shall be refused its memory, not have the system kill this or another process."""
-    free = psutil.virtual_memory().available
-    resource.setrlimit(resource.RLIMIT_DATA, (free, free))
+    most = int(gigabytes * 1e9) if gigabytes else psutil.virtual_memory().available
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 def peaks(arguments: argparse.Namespace) -> dict[str, float]:
@@ -142,9 +157,10 @@ def curves(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         tokens = len(setup.prompt.prefix_ids)
         if any((point["shared_tokens"], point["batch"]) == (tokens, batch) for point in found):
             continue
+        smaller = [point for point in found if point["shared_tokens"] == tokens and point["batch"] < batch]
         point = {
             "model": _model(arguments), "device": setup.facts.name, "shared_tokens": tokens, "batch": batch,
-            "rows": fitting(setup, arguments.curve_steps),
+            "rows": fitting(arguments, batch, book, feasible(smaller, arguments.longest)),
         }  # fmt: skip
         found.append(point)
         with kept.open("a", encoding="utf-8") as file:
@@ -190,9 +206,13 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="CPU threads; all cores when not given")
     parser.add_argument("--curves", action="store_true", help="instead: batches of 4 to 32, two codebooks")
     parser.add_argument("--curve-steps", type=int, default=1, help="timed steps of each point of the curves")
+    parser.add_argument("--longest", type=float, default=120, help="seconds of a step; no larger batch is tried then")
+    parser.add_argument("--memory-gb", type=float, help="most memory of a point; what is free when not given")
     parser.add_argument("--kept", type=Path, default=Path(".demo/training/curves.jsonl"), help="points measured so far")
     parser.add_argument("--plot", type=Path, default=HERE / "training.png")
     parser.add_argument("--no-peaks", action="store_true", help="leave out the memory, which loads each row anew")
+    parser.add_argument("--row", choices=DRAWN, help="only the seconds of one row, at --batch and --book")
+    parser.add_argument("--book", type=int, help="tokens of the codebook, for --row")
     parser.add_argument("--peak", choices=sorted(ROWS), help="only the memory of one row")
     return parser.parse_args()
 
@@ -206,13 +226,14 @@ def main() -> None:
     transformers_logging.disable_progress_bar()
     warnings.filterwarnings("ignore")
     threads = set_threads(arguments.threads)
-    setup = setup_of(arguments)
+    setup = setup_of(arguments, book=arguments.book)
     if arguments.peak:
         sys.stdout.write(json.dumps({"peak_mb": round(peak(setup, arguments.peak), 1)}) + "\n")
         return
+    if arguments.row:
+        sys.stdout.write(json.dumps({"seconds": one_point(setup, arguments.row, arguments)}) + "\n")
+        return
     if arguments.curves:
-        if setup.facts.kind == "cpu":
-            limit_memory()
         sys.stdout.write(json.dumps({"curves": curves(arguments), "threads": threads}) + "\n")
         return
     rows = measured(setup, tuple(ROWS), arguments.steps, arguments.turns)
