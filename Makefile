@@ -7,6 +7,7 @@ PYTHON ?= python3.11
 TORCH ?= torch==2.13.0
 LABEL_STUDIO_VERSION := 1.23.2
 VLLM_VERSION := 0.32.0
+HATCHLING_VERSION := 1.33.0
 
 BIN := .venv/bin
 LS_BIN := .venv-label-studio/bin
@@ -14,7 +15,7 @@ LS_BIN := .venv-label-studio/bin
 PIP_INSTALL := -m pip -q -q --no-input --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
-.PHONY: help venv label-studio vllm demo-files chromium demo test test-vllm bench-scoring bench-curves bench-probe bench-vllm bench-import bench-reconcile bench-pull bench-judging bench-dashboard bench-count bench-webhook bench-swap bench-training bench-training-curves bench-learning lint format docs screenshots clean distclean
+.PHONY: help venv label-studio vllm demo-files chromium servers demo test test-vllm bench-scoring bench-curves bench-probe bench-vllm bench-import bench-reconcile bench-pull bench-judging bench-dashboard bench-count bench-webhook bench-swap soak bench-training bench-training-curves bench-learning audit audit-dependencies lint format constraints docs screenshots clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -63,10 +64,14 @@ chromium:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
 	  echo "no Chromium for the browser tests; install it: apt-get install chromium" >&2; exit 2; }
 
+servers:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && command -v redis-server >/dev/null || { \
+	  echo "no Postgres or no Redis for the tests of docker/; install them: apt-get install postgresql redis-server" >&2; exit 2; }
+
 demo: venv label-studio ## the whole loop with real parts; stays up until Ctrl-C
 	@$(BIN)/winnow demo $(if $(ONESHOT),--oneshot)
 
-test: venv label-studio demo-files chromium ## every test: unit, integration, browser
+test: venv label-studio demo-files chromium servers ## every test: unit, integration, browser
 	@$(BIN)/python -m pytest
 
 test-vllm: venv vllm demo-files ## a real vLLM server against the local sources; not a part of `make test`
@@ -108,8 +113,14 @@ bench-webhook: venv ## latency of /webhook under 200 events a second
 bench-swap: venv label-studio ## /predict while 20 times another adapter takes over
 	@$(BIN)/python -m tests.benchmarks.swapping
 
+soak: venv label-studio ## an hour of a team's work on loopback: memory, counts, versions (MINUTES=60)
+	@$(BIN)/python -m tests.benchmarks.soak --minutes $(or $(MINUTES),60)
+
 bench-vllm: venv vllm demo-files ## the scoring benchmark with vLLM beside it
 	@$(BIN)/python tests/benchmarks/scoring.py
+
+bench-hosts: venv demo-files ## documents per second by 1, 2 and 4 propose workers that share only Redis and a bucket
+	@$(BIN)/python -m tests.benchmarks.several_hosts
 
 # What the training benchmark compares with; none of it changes a version of what .venv holds.
 .venv/.stamp-bench: .venv/.stamp
@@ -126,7 +137,13 @@ bench-training-curves: venv demo-files .venv/.stamp-bench ## the same by batch a
 bench-learning: venv demo-files ## an adapter after 50 to 548 verified documents (a GPU, or hours): draws tests/benchmarks/learning.png
 	@$(BIN)/python tests/benchmarks/learning.py
 
-lint: venv ## ruff and mypy --strict
+audit: venv ## bandit: what in the code could be abused
+	@$(BIN)/bandit -q -c pyproject.toml -r label_configs ml_backend trainer
+
+audit-dependencies: venv ## pip-audit: known vulnerabilities of what .venv holds; asks pypi.org
+	@$(BIN)/pip-audit --local --skip-editable --progress-spinner off
+
+lint: venv audit ## ruff, mypy --strict and bandit
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -135,10 +152,15 @@ format: venv ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-docs: venv ## rewrite the README's tables of commands and settings
-	@$(BIN)/python -m trainer.documents README.md
+constraints: venv ## pin for the Docker images what .venv holds now
+	@{ echo "# Made by make constraints: what the tests ran with. torch is named in the Dockerfile."; \
+	  echo "hatchling==$(HATCHLING_VERSION)"; \
+	  $(BIN)/python -m pip freeze --disable-pip-version-check --exclude-editable --exclude torch; } > docker/constraints.txt
 
-screenshots: venv label-studio chromium ## take the README's pictures anew: tests/browser/screenshots
+docs: venv ## rewrite the tables in the documents that say what the code says
+	@$(BIN)/python -m trainer.documents README.md CONTRIBUTING.md $(wildcard */docs/*.md docker/*.md)
+
+screenshots: venv label-studio chromium ## take the documents' pictures anew: tests/browser/screenshots
 	@$(BIN)/python -m pytest -q tests/browser/screenshots.py
 
 clean: ## remove caches and what the tests left

@@ -6,8 +6,11 @@
     │   └── LabelConfigError    ... a Label Studio label config that Winnow cannot read
     ├── WireError               JSON from Label Studio that has not the expected shape
     ├── LabelStudioError        Label Studio refused, failed or is away
+    │   ├── LabelStudioAway     ... it does not answer, or broke off; what was sent may have arrived
+    │   └── LabelStudioBusy     ... it failed in a way that another try may not meet
     ├── QueueError              Redis is away or refuses
-    ├── ModelError              model files are missing or do not load
+    ├── ModelError              model files are missing or do not load, or a model gives no answer
+    │   └── SourceError         ... a source as a whole: its server is away or refuses, its budget is spent
     ├── AdapterError            an adapter is missing, damaged, or does not fit base or codebook
     ├── TrainingError           a fine-tuning round cannot start or cannot end
     └── EnvironmentFault        a port in use, a missing program, a Python too old
@@ -54,6 +57,14 @@ class LabelStudioError(WinnowError):
     code = "label-studio"
 
 
+class LabelStudioAway(LabelStudioError):
+    """Label Studio does not answer, or broke off: what was sent may have arrived or not."""
+
+
+class LabelStudioBusy(LabelStudioError):
+    """Label Studio failed in a way that another try may not meet, such as a locked database."""
+
+
 class QueueError(WinnowError):
     """Redis cannot be reached or refuses."""
 
@@ -61,9 +72,13 @@ class QueueError(WinnowError):
 
 
 class ModelError(WinnowError):
-    """Model files are missing or cannot be loaded."""
+    """Model files are missing or cannot be loaded, or a model gives no answer for a document."""
 
     code = "model"
+
+
+class SourceError(ModelError):
+    """A source as a whole proposes nothing: its server is away or refuses, or its budget is spent."""
 
 
 class AdapterError(WinnowError):

@@ -21,10 +21,12 @@ import os
 from flask import Flask
 from werkzeug.exceptions import HTTPException
 
-from label_configs.errors import WinnowError
+from label_configs.errors import ConfigError, WinnowError
 from ml_backend import queue
-from ml_backend.app import authenticate, error_answer, setup, webhook
-from ml_backend.settings import Settings, load_settings, with_secrets
+from ml_backend.app import error_answer, setup, webhook
+from ml_backend.authentication import Logins, authenticate
+from ml_backend.request_header import carry_request_ids
+from ml_backend.settings import Settings, is_loopback, load_settings, with_secrets
 
 
 def application(settings: Settings) -> Flask:
@@ -38,8 +40,11 @@ def application(settings: Settings) -> Flask:
     is_2x = "basic_auth_user" in inspect.signature(init_app).parameters
     app: Flask = init_app(WinnowModel, **({} if is_2x else {"model_dir": folder}))
     served = "winnow" in app.extensions
-    app.extensions["winnow"] = (settings, queue.client(settings))
+    redis = queue.client(settings)
+    app.extensions["winnow"] = (settings, redis)
+    app.extensions["winnow-logins"] = Logins(settings, redis)
     if not served:
+        carry_request_ids(app)
         app.before_request(authenticate)
         app.register_error_handler(WinnowError, error_answer)
         app.register_error_handler(HTTPException, error_answer)
@@ -55,6 +60,8 @@ def main() -> int:
         parser.add_argument("-p", "--port", type=int, default=settings.port)
         parser.add_argument("--host", default=settings.host)
         arguments, _ = parser.parse_known_args()  # label-studio-ml passes options of its own on
+        if not (settings.authentication or is_loopback(arguments.host)):
+            raise ConfigError(f"--host {arguments.host}: WINNOW_AUTHENTICATION is false; only 127.0.0.1 goes with that")
         application(settings).run(host=arguments.host, port=arguments.port, threaded=True)
     except WinnowError as error:
         sys.stderr.write(f"{error}\n")

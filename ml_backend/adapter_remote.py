@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from label_configs.errors import AdapterError, ConfigError, EnvironmentFault, re
 from ml_backend.adapter_files import FILES, ID, MANIFEST, Adapter, parse_manifest
 
 _BLOCK = 1 << 20  # bytes read at once
+# Of S3, whose own would have a host wait for minutes before it goes on with what it knows.
+_S3_LIMITS = {"connect_timeout": 3, "read_timeout": 10, "retries": {"total_max_attempts": 2}}
 # What the file systems' libraries raise for networks and credentials, beside OSError; a library that is not loaded
 # raises nothing.
 _FOREIGN = (
@@ -40,23 +42,14 @@ class RemoteAdapters:
 
     def __init__(self, url: str) -> None:
         self.shown = without_secrets(url)
-        try:
-            # A list of names kept from earlier would hide what another host published since.
-            self._fs, self._root = url_to_fs(url, use_listings_cache=False)
-        except ImportError as error:
-            extra = "; pip install 'label-studio-winnow[s3]'" if url.startswith(("s3:", "s3a:")) else ""
-            raise EnvironmentFault(f"WINNOW_ADAPTER_STORE {self.shown}: {reason(error)}{extra}") from None
-        except ValueError as error:
-            raise ConfigError(
-                f"WINNOW_ADAPTER_STORE {self.shown}: {reason(error)}; give a folder or a URL that fsspec knows"
-            ) from None
+        self._fs, self._root = open_store(url)
 
     def ids(self) -> list[str]:
         """Ids of the published adapters, oldest first."""
         with self._faults("cannot be listed"):
             found = self._fs.glob(f"{self._root}/*/{MANIFEST}", detail=True)
-        written = {path.rsplit("/", 2)[1]: _written(info) for path, info in found.items()}
-        return sorted(filter(ID.fullmatch, written), key=lambda one: (written[one], one))
+        times = {path.rsplit("/", 2)[1]: written(info) for path, info in found.items()}
+        return sorted(filter(ID.fullmatch, times), key=lambda one: (times[one], one))
 
     def manifest(self, adapter_id: str) -> bytes | None:
         """The text of an adapter's manifest; None where there is no such adapter."""
@@ -117,7 +110,7 @@ class RemoteAdapters:
             found: dict[str, Any] = self._fs.find(self._root, detail=True)
         for path, info in found.items():
             name = path.removeprefix(self._root).strip("/").split("/")[0]
-            newest[name] = max(newest.get(name, datetime.min.replace(tzinfo=UTC)), _written(info))
+            newest[name] = max(newest.get(name, datetime.min.replace(tzinfo=UTC)), written(info))
             sizes[name] = sizes.get(name, 0) + int(info.get("size") or 0)
         published = {path.rsplit("/", 2)[1] for path in found if path.endswith(f"/{MANIFEST}")}
         return {name: sizes[name] for name, time in newest.items()
@@ -137,15 +130,42 @@ class RemoteAdapters:
             return ""
         return digest.hexdigest()
 
-    @contextmanager
-    def _faults(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except _network_errors() as error:
-            raise AdapterError(
-                f"adapter store {self.shown}: {what} ({reason(error)}); check the network, WINNOW_ADAPTER_STORE and "
-                "its credentials, and try again"
-            ) from None
+    def _faults(self, what: str) -> AbstractContextManager[None]:
+        return faults(self.shown, what)
+
+
+def open_url(url: str) -> tuple[Any, str]:
+    """The file system of a URL that processes share, and the path in it. Raises ImportError or ValueError as fsspec."""
+    limits = {"config_kwargs": _S3_LIMITS} if url.startswith(("s3:", "s3a:")) else {}
+    # A list of names kept from earlier would hide what another process wrote since.
+    file_system, root = url_to_fs(url, use_listings_cache=False, **limits)
+    return file_system, root
+
+
+def open_store(url: str) -> tuple[Any, str]:
+    """The file system of a store's URL, and the path in it. Raises ConfigError or EnvironmentFault for one unusable."""
+    try:
+        file_system, root = open_url(url)
+    except ImportError as error:
+        extra = "; pip install 'label-studio-winnow[s3]'" if url.startswith(("s3:", "s3a:")) else ""
+        raise EnvironmentFault(f"WINNOW_ADAPTER_STORE {without_secrets(url)}: {reason(error)}{extra}") from None
+    except ValueError as error:
+        raise ConfigError(
+            f"WINNOW_ADAPTER_STORE {without_secrets(url)}: {reason(error)}; give a folder or a URL that fsspec knows"
+        ) from None
+    return file_system, root.rstrip("/")
+
+
+@contextmanager
+def faults(shown: str, what: str) -> Iterator[None]:
+    """Turn what file systems raise into an AdapterError that says ``what`` cannot be done in the store ``shown``."""
+    try:
+        yield
+    except network_errors() as error:
+        raise AdapterError(
+            f"adapter store {shown}: {what} ({reason(error)}); check the network, WINNOW_ADAPTER_STORE and "
+            "its credentials, and try again"
+        ) from None
 
 
 def without_secrets(url: str) -> str:
@@ -154,12 +174,13 @@ def without_secrets(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _network_errors() -> tuple[type[Exception], ...]:
+def network_errors() -> tuple[type[Exception], ...]:
+    """What file systems raise for networks and credentials."""
     found = [getattr(sys.modules[module], name) for module, name in _FOREIGN if module in sys.modules]
     return (OSError, *found)
 
 
-def _written(info: dict[str, Any]) -> datetime:
+def written(info: Mapping[str, Any]) -> datetime:
     """When a file was written, by whatever name its file system gives the time."""
     time = info.get("LastModified") or info.get("created") or info.get("mtime") or info.get("last_modified")
     if isinstance(time, int | float):

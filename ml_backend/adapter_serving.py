@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from label_configs.errors import AdapterError, ConfigError, ModelError
 from ml_backend.adapter_files import Adapter
+from ml_backend.log_events import LogEvent, tell
 from ml_backend.source_config import ChatApi, SourceKind, is_loopback
 
 log = logging.getLogger(__name__)
@@ -61,9 +62,10 @@ class AdapterServer:
         """Have the server drop an adapter; one that it does not have, or keeps, is no fault."""
         dropped = self._ask("POST", "unload_lora_adapter", {"lora_name": adapter_id})
         if not (dropped.is_success or dropped.status_code == 404):
-            log.warning(
-                "adapter %s: %s answers %s: it stays loaded", adapter_id, self._api.base_url, dropped.status_code
-            )
+            tell(
+                log, LogEvent.ADAPTER_STAYS_LOADED, adapter=adapter_id, url=self._api.base_url,
+                status=dropped.status_code,
+            )  # fmt: skip
 
     def _ask(self, method: str, path: str, body: dict[str, str] | None = None) -> httpx.Response:
         try:

@@ -7,7 +7,7 @@ An adapter's id is the digest of the two files that peft loads, so it names its 
 folder beside the target, verifies, syncs and renames: a reader sees a whole adapter or none. The store is a folder, or
 a URL that several hosts reach (``WINNOW_ADAPTER_STORE``): then ``root`` is this machine's copy, to which an adapter is
 fetched once, and what was fetched is at hand when the network is not. Which adapter is current is the project's own
-record, in its folder.
+record, in its folder, and where the store is a URL in the store (see ``shared_projects``).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from label_configs.errors import AdapterError
+from ml_backend import shared_projects
 from ml_backend.adapter_files import (
     FILES,
     ID,
@@ -41,6 +42,7 @@ from ml_backend.adapter_files import (
 )
 from ml_backend.adapter_remote import RemoteAdapters
 from ml_backend.atomic import sync
+from ml_backend.log_events import LogEvent, tell
 from ml_backend.settings import Places
 
 log = logging.getLogger(__name__)
@@ -91,7 +93,7 @@ class AdapterStore:
                 return self.get(adapter_id)
         except AdapterError as error:
             if (self.root / adapter_id).exists():
-                log.warning("%s; published anew from %s", error, folder)
+                tell(log, LogEvent.ADAPTER_REPUBLISHED, reason=error, folder=folder)
         sources = {name: folder / name for name in FILES} | dict(extras)
         with self._building(".publish-", adapter_id) as temporary:
             for name, source in sources.items():
@@ -163,7 +165,7 @@ class AdapterStore:
                     f"adapter {adapter.id}: {', '.join(damaged) or 'a file'} came damaged from {self}; roll back or "
                     "train anew"
                 )
-        log.info("fetched adapter %s from %s", adapter.id, self)
+        tell(log, LogEvent.ADAPTER_FETCHED, adapter=adapter.id, store=self)
 
     def described(self, adapter_id: str) -> Adapter:
         """The adapter with this id, its bytes not read: for those who ask what it is, not for those who load it.
@@ -290,10 +292,12 @@ def roll_back(project_folder: Path, to: str | None = None) -> str | None:
 
 @contextmanager
 def _alone(project_folder: Path) -> Iterator[None]:
-    """One reader-then-writer of the history at a time, over all processes; AdapterError where it cannot be written."""
+    """One reader-then-writer of the history at a time, over the processes of this host; AdapterError where it cannot be
+    written."""
     try:
         with (project_folder / ".current.lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
+            shared_projects.refresh(project_folder)
             yield
     except OSError as error:
         raise AdapterError(
@@ -302,8 +306,9 @@ def _alone(project_folder: Path) -> Iterator[None]:
 
 
 def _write_history(project_folder: Path, ids: list[str]) -> None:
-    temporary = project_folder / ".current.json"
-    temporary.write_text(json.dumps({"adapters": ids}), encoding="utf-8")
+    temporary, text = project_folder / ".current.json", json.dumps({"adapters": ids})
+    shared_projects.put(project_folder / "current.json", text)
+    temporary.write_text(text, encoding="utf-8")
     sync(temporary)
     os.replace(temporary, project_folder / "current.json")
     sync(project_folder)

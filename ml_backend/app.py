@@ -19,33 +19,44 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, g, jsonify, request
+from flask import Blueprint, Flask, Response, current_app, jsonify, request
 from prometheus_client.registry import Collector
 from redis import Redis
-from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, NotFound, Unauthorized
+from werkzeug.exceptions import BadRequest, HTTPException, NotFound, RequestEntityTooLarge
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from label_configs.errors import LabelConfigError, LabelStudioError, QueueError, WinnowError, WireError
 from ml_backend import changed_projects
-from ml_backend.access import Role, role_of, same
+from ml_backend.authentication import ask_for_logins
 from ml_backend.classify_queue import ClassifyQueue
 from ml_backend.classify_routes import CLASSIFY
 from ml_backend.config_check import require, state_of
 from ml_backend.events import Change, parse_event, parse_project_id
 from ml_backend.exchange import exchange_of
 from ml_backend.experiment import Project, is_registered, load_project, registered
+from ml_backend.json_body import MAX_BODY, json_object, limit_body
+from ml_backend.log_events import LogEvent, tell
 from ml_backend.metrics import render_metrics
 from ml_backend.openapi import description
 from ml_backend.predicting import predict
 from ml_backend.prelabel_progress import TaskState
 from ml_backend.prelabel_status import PrelabelStatus
 from ml_backend.proposing import Plan
+from ml_backend.request_header import carry_request_ids
 from ml_backend.round_queue import enqueue_round
 from ml_backend.settings import Settings
 
 log = logging.getLogger(__name__)
 
-MAX_BODY = 64 * 1024 * 1024  # bytes; 2,000 whole tasks were seen in 4 MB
-OPEN = ("/health", "/openapi.json")  # need no login; they are the same in every installation
+MAX_TASKS = 5000  # of one /predict; Label Studio sends some hundreds
+MAX_MESSAGE = 1500  # characters; a codebook with many mistakes has a long one
+HEADERS = {  # where a page has not set its own
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
 STATUS = {WireError: 400, LabelConfigError: 409, QueueError: 503, LabelStudioError: 502}
 
 
@@ -60,7 +71,13 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.extensions["winnow"] = (settings, redis)
     app.extensions["winnow-collectors"] = tuple(collectors)
-    app.before_request(authenticate)
+    if settings.trusted_proxies:
+        proxies = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=0)  # type: ignore[method-assign]
+    carry_request_ids(app)
+    ask_for_logins(app, settings, redis)
+    app.before_request(lambda: limit_body(request))
+    app.after_request(with_headers)
     app.register_error_handler(Exception, error_answer)
     for rule, view, methods in ROUTES:
         app.add_url_rule(rule, view_func=view, methods=methods)
@@ -75,36 +92,11 @@ def _parts() -> tuple[Settings, Redis]:
     return settings, redis
 
 
-def authenticate() -> None:
-    """Basic authentication, or the bearer token of /webhook or /classify on these; compared in constant time.
-
-    ``g.role`` is who asks, as far as they sent a password. Raises Unauthorized, and Forbidden for a viewer or an
-    operator outside of what is theirs.
-    """
-    if request.path in OPEN:
-        return
-    settings, _ = _parts()
-    assert settings.password
-    assert settings.webhook_token
-    sent = request.authorization
-    if sent is not None and sent.type == "bearer":
-        first = request.path.split("/")[1]
-        token = {"webhook": settings.webhook_token, "classify": settings.api_token}.get(first)
-        if token is not None and same(sent.token, token.get_secret_value()):
-            return
-    elif sent is not None and sent.type == "basic":
-        role = role_of(settings, sent.username, sent.password)
-        if role is not None:
-            g.role = role
-            _permit(role)
-            return
-    raise Unauthorized("user name and password, or on /webhook and /classify the bearer token, are missing or wrong")
-
-
-def _permit(role: Role) -> None:
-    if not role.may(request.method, request.path):
-        what = "read the dashboard" if role is Role.VIEWER else "use the dashboard"
-        raise Forbidden(f"user {role.value} may {what} and nothing else; use the installation's own user name")
+def with_headers(answer: Response) -> Response:
+    """The answer with what tells browsers to keep nothing of it and to take it for nothing else."""
+    for name, value in HEADERS.items():
+        answer.headers.setdefault(name, value)
+    return answer
 
 
 def error_answer(error: Exception) -> Response:
@@ -115,23 +107,18 @@ def error_answer(error: Exception) -> Response:
         status = next((s for kind, s in STATUS.items() if isinstance(error, kind)), 500)
         code, message = error.code, str(error)
     else:
-        log.error("%s %s failed", request.method, request.path, exc_info=error)
+        tell(log, LogEvent.REQUEST_FAILED, method=request.method, path=request.path, error=error)
         status, code, message = 500, "internal", "an unexpected error; the log of the web process has it"
+    if len(message) > MAX_MESSAGE:
+        message = f"{message[:MAX_MESSAGE]} ..."
     answer = jsonify({"error": {"code": code, "message": message}})
     answer.status_code = status
+    if isinstance(error, HTTPException):  # such as Allow, Location and Retry-After
+        kept = [(name, value) for name, value in error.get_headers(request.environ) if name != "Content-Type"]
+        answer.headers.extend(kept)
     if status == 401:
         answer.headers["WWW-Authenticate"] = 'Basic realm="Winnow"'
     return answer
-
-
-def _body() -> dict[str, Any]:
-    try:
-        body = request.get_json()
-    except RecursionError:
-        raise BadRequest("the JSON is nested too deeply") from None
-    if not isinstance(body, dict):
-        raise BadRequest("the body must be a JSON object")
-    return body
 
 
 def _project(settings: Settings, value: Any, where: str) -> Project:
@@ -149,18 +136,23 @@ def health() -> Response:
 def setup() -> Response:
     """The version that a prediction must have for Label Studio not to ask again. Loads nothing."""
     settings, _ = _parts()
-    return jsonify({"model_version": Plan.of(_project(settings, _body().get("project"), "setup")).version})
+    return jsonify({"model_version": Plan.of(_project(settings, json_object(request).get("project"), "setup")).version})
 
 
 def predict_route() -> Response:
     """Review predictions for the tasks in the body, one list for each task."""
     settings, redis = _parts()
-    body = _body()
+    body = json_object(request)
     tasks = body.get("tasks")
     if not isinstance(tasks, list) or not all(isinstance(t, dict) for t in tasks):
         raise WireError("predict: field 'tasks' must be a list of tasks")
+    if len(tasks) > MAX_TASKS:
+        raise RequestEntityTooLarge(f"predict: {len(tasks)} tasks, more than {MAX_TASKS}; ask in several calls")
+    xml = body.get("label_config")
+    if not isinstance(xml, str | None):
+        raise WireError("predict: field 'label_config' must be a text")
     project = _project(settings, body.get("project"), "predict")
-    if isinstance(xml := body.get("label_config"), str):
+    if xml is not None:
         require(project, state_of(project, xml))  # what no longer fits is not sent
     made = predict(redis, project, tasks, chunk=settings.chunk_documents, deadline=settings.predict_deadline_seconds)
     return jsonify({"results": made.results, "model_version": made.version})
@@ -169,9 +161,11 @@ def predict_route() -> Response:
 def webhook() -> Response:
     """Notes the change and answers; counting happens elsewhere, from Label Studio itself."""
     settings, redis = _parts()
-    event = parse_event(_body())
-    log.info("webhook: project %s: %s", event.project_id, event.change.value)
-    if is_registered(settings.home, event.project_id):
+    event = parse_event(json_object(request))
+    tell(log, LogEvent.WEBHOOK_RECEIVED, project=event.project_id, change=event.change.value)
+    if event.change is Change.CHECK:
+        changed_projects.note_check(redis)
+    elif is_registered(settings.home, event.project_id):
         if event.change is Change.TRAIN:
             enqueue_round(redis, load_project(settings.home, event.project_id))
         elif event.change is Change.ANNOTATIONS:

@@ -19,12 +19,15 @@ from transformers.utils import logging as transformers_logging
 from label_configs.errors import AdapterError, ModelError, reason
 from ml_backend.devices import DeviceFacts
 from ml_backend.layout import Layout, over_prefix, prefix_cache, to_device
+from ml_backend.log_events import LogEvent, tell
 from ml_backend.logits import logits_of
 from ml_backend.source_config import Weights
 from ml_backend.token_tree import TokenTree
 
 log = logging.getLogger(__name__)
 transformers_logging.disable_progress_bar()
+transformers_logging.disable_default_handler()  # its lines go where all others do
+transformers_logging.enable_propagation()
 
 # What transformers, safetensors and torch raise for files that are missing, damaged or of another shape.
 # Of ``sharing_error``, by rounding; kernels for quantised weights round by the batch's shape.
@@ -61,7 +64,7 @@ class CausalModel:
         self.base: Any = (loaded if bits else loaded.to(facts.kind)).eval()
         self._quantised = bits is not None
         self._peft: PeftModel | None = None
-        log.info("loaded model %s on %s as %s", model, facts.kind, weights.value if bits else dtype)
+        tell(log, LogEvent.MODEL_LOADED, model=model, device=facts.kind, weights=weights.value if bits else dtype)
 
     @cached_property
     def shares_prefix(self) -> bool:
@@ -72,7 +75,7 @@ class CausalModel:
         with self.using(None) as model:
             shares = can_share(model, quantised=self._quantised)
         if not shares:
-            log.warning("model %s: cannot share a prompt's beginning; whole prompts are read", self.name)
+            tell(log, LogEvent.PREFIX_NOT_SHARED, model=self.name)
         return shares
 
     @contextmanager
@@ -111,7 +114,7 @@ class CausalModel:
             self.unload(adapter_id)  # what was loaded in part would change the base's answers
             raise
         self._peft.eval()
-        log.info("loaded adapter %s over %s", adapter_id, self.name)
+        tell(log, LogEvent.ADAPTER_LOADED, adapter=adapter_id, into=self.name)
 
     def unload(self, adapter_id: str) -> None:
         """Forget an adapter; nothing happens when it is not loaded."""
@@ -174,7 +177,7 @@ def sharing_error(model: Any) -> float:
         layout = to_device(Layout.of([document, document[:2]], [tree, tree], len(prefix)), model.device)
         hidden = over_prefix(model.base_model, cache, layout)
     except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
-        log.info("sharing a prefix fails: %s", reason(error))  # what a model raises that knows no such masks or caches
+        log.debug("sharing a prefix fails: %s", reason(error))  # what a model raises that knows no such masks or caches
         return float("inf")
     worst, spread = 0.0, 0.0
     for row, read in enumerate((document, document[:2])):

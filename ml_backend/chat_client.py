@@ -17,7 +17,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 from tenacity.nap import sleep_using_event
 from tenacity.wait import wait_random_exponential
 
-from label_configs.errors import ModelError
+from label_configs.errors import ModelError, SourceError
 from ml_backend.answers import Position
 from ml_backend.source_config import ChatApi, Price, SourceConfig, is_loopback
 from ml_backend.spending import Amount, Ledger, cost
@@ -110,7 +110,8 @@ class ChatClient:
     ) -> Answer:
         """The model's answer of at most ``most_tokens``, at temperature 0; ``options`` go into the request's body.
 
-        Repeated while the server is busy, fails or cannot be reached, until ``stopped`` is set. Raises ModelError.
+        Repeated while the server is busy, fails or cannot be reached, until ``stopped`` is set. Raises ModelError, and
+        SourceError where no other document would fare better: no server there, a refused key, a spent budget.
         """
         retrying = Retrying(
             stop=stop_after_attempt(self._api.retries + 1) | stop_when_event_set(stopped),
@@ -122,7 +123,8 @@ class ChatClient:
         try:
             return retrying(self._attempt, messages, most_tokens, options)
         except openai.OpenAIError as error:
-            raise ModelError(f"source {self._name}: {self._told(error)}") from None
+            kind = SourceError if _is_of_the_server(error) else ModelError
+            raise kind(f"source {self._name}: {self._told(error)}") from None
 
     def _attempt(self, messages: Sequence[dict[str, str]], most_tokens: int, options: dict[str, object]) -> Answer:
         # A token is a byte at least. What the server holds the answer to may become a part of the prompt, too.
@@ -197,6 +199,12 @@ class ChatClient:
             "it refuses the request; set api.structure and api.logprobs to what it supports, and see that prompt and "
             "max_document_tokens fit into the model's context"
         )
+
+
+def _is_of_the_server(error: openai.OpenAIError) -> bool:
+    if isinstance(error, openai.APIStatusError):
+        return error.status_code < 400 or error.status_code in (401, 403, 404)
+    return isinstance(error, openai.APIConnectionError) and type(error.__cause__).__name__ in UNSENT
 
 
 def _may_pass(error: BaseException) -> bool:

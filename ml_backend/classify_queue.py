@@ -27,6 +27,7 @@ from ml_backend.classifying import ClassifySpec, Pool, propose_missing
 from ml_backend.exchange import Exchange
 from ml_backend.experiment import Priority
 from ml_backend.heartbeat import live_workers
+from ml_backend.log_events import LogEvent, tell
 
 log = logging.getLogger(__name__)
 
@@ -123,8 +124,7 @@ class ClassifyQueue:
         """Return when a worker is through with the job, after ``seconds`` (1 or more) at the latest."""
         job = queue.fetch_job(self.redis, job_id)
         if job is not None:
-            with queue.redis_errors():
-                job.latest_result(timeout=max(1, int(seconds)))
+            queue.wait_for(job, seconds)
 
     def delete(self, *job_ids: str) -> None:
         """Forget jobs with their documents and results; one that is being worked on ends without a result."""
@@ -191,6 +191,7 @@ class ClassifyQueue:
         if job is None or status is None or status in queue.ENDED:
             return None
         if status != "started":
+            queue.put_back(self.redis, job)
             return State.QUEUED
         return State.WORKING if job.worker_name in live_workers(self.redis) else None
 
@@ -210,7 +211,7 @@ class ClassifyQueue:
             told = f"was begun {TRIES} times and never ended; see the propose workers' logs, or classify fewer at once"
             self.fail(job_id, QueueError(told))
             return self._ended(job_id)
-        log.warning("classification %s: is no longer at hand, enqueued again", job_id)
+        tell(log, LogEvent.CLASSIFICATION_REVIVED, job=job_id)
         job = queue.fetch_job(self.redis, job_id)
         with queue.redis_errors():
             if job is not None:
@@ -230,7 +231,7 @@ class ClassifyQueue:
         with queue.redis_errors():
             due = self.redis.set(CLEANED_KEY, 1, nx=True, ex=CLEAN_SECONDS)
         if due and (removed := self.exchange.clean(KEEP_SECONDS)):
-            log.info("exchange: %s objects that nobody fetched have expired", removed)
+            tell(log, LogEvent.EXCHANGE_EXPIRED, objects=removed)
 
 
 def check_workers(redis: Redis) -> None:

@@ -237,6 +237,6 @@ def _codebook(value: Any) -> Codebook | None:
     if isinstance(value, str):
         if value not in shipped_codebooks():
             hint = nearest(value[:80], shipped_codebooks()).replace("valid key", "codebook")
-            raise BadRequest(f"codebook: {value[:80]!r} is not one that comes with Winnow {hint}; or send it in full")
+            raise BadRequest(f"codebook: is not the name of one that comes with Winnow {hint}; or send it in full")
         return load_codebook(value)
     return None if value is None else read_codebook(value)

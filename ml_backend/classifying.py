@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,15 +15,24 @@ from pydantic import TypeAdapter, ValidationError
 from redis import Redis
 
 from label_configs.codebook import Codebook, codebook_data, read_codebook
-from label_configs.errors import ConfigError
+from label_configs.errors import ConfigError, ModelError
 from label_configs.records import Document, Proposal
 from label_configs.strictyaml import nearest
-from ml_backend import adapters, proposal_cache
+from ml_backend import adapters, proposal_cache, shared_projects
 from ml_backend.experiment import Experiment, Project
+from ml_backend.log_events import LogEvent, tell
 from ml_backend.source_config import ADAPTER_SOURCE, SourceConfig, SourceKind
 from ml_backend.sources.base import Source
-from ml_backend.sources.together import propose_together
-from ml_backend.versions import ActiveSource, active_sources, adapter_source, current_source, learns, source_version
+from ml_backend.sources.together import propose_each_together, propose_together
+from ml_backend.versions import (
+    ActiveSource,
+    active_sources,
+    adapter_source,
+    current_source,
+    learns,
+    prompt_of,
+    source_version,
+)
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +99,10 @@ def _active_from_json(data: Mapping[str, Any], home: Path) -> ActiveSource:
     # As JSON, since only that turns text into enums while it refuses what is of a wrong type.
     config = _CONFIG.validate_json(json.dumps(data["config"]), strict=True, extra="forbid")
     snapshot = None if data["snapshot"] is None else home / data["snapshot"]
+    if snapshot is not None and not snapshot.exists():
+        shared_projects.refresh(snapshot.parent.parent)
+    if data["adapter_id"] is not None:  # the prompt that is kept beside it lies elsewhere on another host
+        config = replace(config, prompt=prompt_of(adapters.store_of(home).described(data["adapter_id"])))
     return ActiveSource(config, data["version"], data["adapter_id"], snapshot)
 
 
@@ -157,7 +170,7 @@ class _Choice:
             raise ConfigError(f"no source to classify with; name one, such as {ADAPTER_PREFIX}<id>")
         found = {name: self._active(config) for name, config in self._configs.items()}
         if left_out := [name for name, active in found.items() if active is None]:
-            log.warning("%s: left out, without verified examples: %s", self._place, ", ".join(left_out))
+            tell(log, LogEvent.SOURCES_LEFT_OUT, place=self._place, sources=left_out)
         if not any(found.values()):
             raise self._untaught(left_out[0])
         return [active for active in found.values() if active is not None]
@@ -215,18 +228,54 @@ def propose_all(pool: Pool, spec: ClassifySpec, documents: Sequence[Document]) -
 def propose_missing(
     redis: Redis, pool: Pool, spec: ClassifySpec, documents: Sequence[Document], *, keep: bool = True
 ) -> list[list[Proposal]]:
-    """``propose_all``, without computing again what Redis has kept; ``keep`` has it keep what is made now."""
+    """``propose_all``, without computing again what Redis has kept; ``keep`` has it keep what is made now.
+
+    With ``keep``, what is made is kept also where another source or document fails: it may have been paid for.
+    """
+    if keep:
+        made = propose_each(redis, pool, spec, documents)
+        if failed := next((one for one in made if isinstance(one, ModelError)), None):
+            raise failed
+        return [one for one in made if not isinstance(one, ModelError)]
+    rows = proposal_cache.get_proposals(redis, spec.codebook.fingerprint, documents, spec.names)
+    for sources, places in _lacking(spec, rows):
+        all_made = propose_all(pool, ClassifySpec(spec.codebook, sources), [documents[i] for i in places])
+        for i, of_document in zip(places, all_made, strict=True):
+            rows[i] |= {proposal.source: proposal for proposal in of_document}
+    return [[row[name] for name, _ in spec.names] for row in rows]
+
+
+def propose_each(
+    redis: Redis, pool: Pool, spec: ClassifySpec, documents: Sequence[Document]
+) -> list[list[Proposal] | ModelError]:
+    """For each document the proposals of all sources, in the spec's order, or why one of them has none.
+
+    What Redis has kept is not computed again, and what is made now it keeps. Raises ModelError or AdapterError when a
+    source cannot be loaded.
+    """
     fingerprint = spec.codebook.fingerprint
     rows = proposal_cache.get_proposals(redis, fingerprint, documents, spec.names)
+    failed: dict[int, ModelError] = {}
+    for sources, places in _lacking(spec, rows):
+        loaded = [pool.source(spec.codebook, active) for active in sources]
+        asked = [documents[i] for i in places]
+        for of_source in propose_each_together(loaded, asked):
+            for i, made in zip(places, of_source, strict=True):
+                if isinstance(made, Proposal):
+                    rows[i][made.source] = made
+                else:
+                    failed.setdefault(i, made)
+        new = [(documents[i], rows[i][s.config.name]) for i in places for s in sources if s.config.name in rows[i]]
+        proposal_cache.put_proposals(redis, fingerprint, new)
+    return [failed[i] if i in failed else [row[name] for name, _ in spec.names] for i, row in enumerate(rows)]
+
+
+def _lacking(
+    spec: ClassifySpec, rows: Sequence[Mapping[str, Proposal]]
+) -> list[tuple[tuple[ActiveSource, ...], list[int]]]:
+    """Sources, and the places of the documents that lack the proposals of just these."""
     lacking: dict[tuple[ActiveSource, ...], list[int]] = {}
     for i, row in enumerate(rows):
         if sources := tuple(s for s in spec.sources if s.config.name not in row):
             lacking.setdefault(sources, []).append(i)
-    for sources, places in lacking.items():
-        made = propose_all(pool, ClassifySpec(spec.codebook, sources), [documents[i] for i in places])
-        pairs = [(i, proposal) for i, of_document in zip(places, made, strict=True) for proposal in of_document]
-        if keep:
-            proposal_cache.put_proposals(redis, fingerprint, ((documents[i], proposal) for i, proposal in pairs))
-        for i, proposal in pairs:
-            rows[i][proposal.source] = proposal
-    return [[row[name] for name, _ in spec.names] for row in rows]
+    return list(lacking.items())

@@ -10,9 +10,11 @@ from xml.etree import ElementTree
 from label_configs.errors import CodebookError, LabelConfigError
 from label_configs.render import check_label_config, read_label_config
 from label_configs.team_form import check_team_config
+from ml_backend import shared_projects
 from ml_backend.atomic import write_atomically
 from ml_backend.experiment import Project
 from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.log_events import LogEvent, tell
 from ml_backend.migration import begun
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,7 @@ class ConfigState:
 
 def keep_label_config(folder: Path, xml: str) -> None:
     """Keep the label config that a project was set up with, to compare with later."""
+    shared_projects.put(folder / FILE, xml)
     write_atomically(folder / FILE, xml)
 
 
@@ -79,10 +82,7 @@ def require(project: Project, state: ConfigState) -> None:
     if state.problem:
         raise LabelConfigError(state.problem)
     if state.edited:
-        log.warning(
-            "project %s: its label config was edited in Label Studio; proposals still fit. `winnow init winnow.yaml "
-            "--project %s` takes it as it is now", project.id, project.id
-        )  # fmt: skip
+        tell(log, LogEvent.LABEL_CONFIG_EDITED, project=project.id)
 
 
 def same_xml(one: str, other: str) -> bool:

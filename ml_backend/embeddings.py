@@ -20,6 +20,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from ml_backend.log_events import LogEvent, tell
+
 log = logging.getLogger(__name__)
 
 LIMIT = 1 << 30  # bytes of the file: some 500,000 texts under an encoder of 384 dimensions
@@ -66,7 +68,7 @@ class EmbeddingCache:
             for part in _parts(list(by_digest)):
                 marks = ",".join("?" * len(part))
                 rows = connection.execute(
-                    "SELECT digest, vector, tokens, truncated, checksum FROM embeddings "
+                    "SELECT digest, vector, tokens, truncated, checksum FROM embeddings "  # nosec B608 # question marks
                     f"WHERE encoder = ? AND max_tokens = ? AND digest IN ({marks})",
                     (encoder, max_tokens, *part),
                 )
@@ -127,8 +129,8 @@ class EmbeddingCache:
                 connection.execute("PRAGMA synchronous = NORMAL")
                 connection.execute(_TABLE)
                 return work(connection)
-        except (sqlite3.Error, OSError) as error:
-            log.warning("%s: %s; embedding without it. If it stays so, make room or delete the file", self.path, error)
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # SQLite's message may quote what is damaged
+            tell(log, LogEvent.CACHE_BYPASSED, file=self.path, reason=error)
             self._paused_until = time.monotonic() + PAUSE_SECONDS
             return otherwise
 

@@ -18,10 +18,13 @@ class Change(StrEnum):
     ANNOTATIONS = "annotations"
     TASKS = "tasks"
     TRAIN = "train"
+    CHECK = "check"
     OTHER = "other"
 
 
+CHECK = "WINNOW_CHECK"  # of the webhook that `winnow doctor` sends itself
 ACTIONS = {
+    CHECK: Change.CHECK,
     "ANNOTATION_CREATED": Change.ANNOTATIONS,
     "ANNOTATIONS_CREATED": Change.ANNOTATIONS,
     "ANNOTATION_UPDATED": Change.ANNOTATIONS,
@@ -55,6 +58,6 @@ def parse_project_id(value: Any, where: str) -> int:
         return value
     text = value.partition(".")[0] if isinstance(value, str) else ""
     if not (text.isascii() and text.isdigit() and len(text) < 19):
-        told = repr(value[:40]) if isinstance(value, str) else f"a {type(value).__name__}"
-        raise WireError(f"{where}: field 'project' is {told}, no project id")
+        kind = "a text" if isinstance(value, str) else f"a {type(value).__name__}"  # its value may be anything
+        raise WireError(f"{where}: field 'project' is {kind} that is no project id; send the id as a number")
     return int(text)

@@ -15,10 +15,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from label_configs.errors import ConfigError, EnvironmentFault, reason
+from ml_backend.adapter_remote import network_errors, open_url
 from ml_backend.atomic import write_atomically
 from ml_backend.settings import Settings
 
@@ -39,8 +39,7 @@ class Exchange:
     def __init__(self, url: str) -> None:
         self.url = url
         try:
-            # A list of names kept from earlier would hide what another process wrote since.
-            self._fs, self._root = url_to_fs(url, use_listings_cache=False)
+            self._fs, self._root = open_url(url)
         except ImportError as error:
             raise EnvironmentFault(f"WINNOW_EXCHANGE {_scheme(url)}: {reason(error)}") from None
         except ValueError as error:
@@ -120,7 +119,7 @@ class Exchange:
     def _faults(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
+        except network_errors() as error:
             raise EnvironmentFault(
                 f"exchange {_scheme(self.url)}: {reason(error)}; set WINNOW_EXCHANGE to a place that all processes "
                 "can write to"

@@ -74,9 +74,13 @@ def beat(redis: Redis, name: str, kind: WorkerKind = WorkerKind.PROPOSE) -> None
 
 
 def live_workers(redis: Redis, kind: WorkerKind = WorkerKind.PROPOSE) -> set[str]:
-    """Names of the workers of a kind that are alive, on any host."""
+    """Names of the workers of a kind that are alive, on any host.
+
+    Where the clock of Redis was set back, a beat from its future says nothing.
+    """
     with redis_errors():
-        names = redis.zrangebyscore(kind, _now(redis) - ALIVE_SECONDS, "+inf")
+        now = _now(redis)
+        names = redis.zrangebyscore(kind, now - ALIVE_SECONDS, now + ALIVE_SECONDS)
     return {name.decode() for name in cast(list[bytes], names)}
 
 

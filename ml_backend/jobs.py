@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
-from traceback import format_tb
 
 from redis import Redis
 from rq import get_current_job
 from rq.timeouts import JobTimeoutException
 
-from label_configs.errors import QueueError, WinnowError
+from label_configs.errors import ModelError, QueueError, WinnowError
 from label_configs.records import Document, Proposal
 from label_configs.wire import JsonObject
 from ml_backend import queue
@@ -23,6 +22,8 @@ from ml_backend.devices import device_facts, set_threads
 from ml_backend.exchange import exchange_of
 from ml_backend.experiment import load_project
 from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.labelstudio_away import through_outages
+from ml_backend.log_events import LogEvent, tell
 from ml_backend.lost_jobs import mark_pushed
 from ml_backend.prelabel import documents_of
 from ml_backend.prelabel_progress import TaskProgress, TaskState, move_tasks
@@ -68,13 +69,14 @@ def prelabel_chunk(project_id: int, task_ids: list[int], scope: str) -> int:
     """Propose for these tasks and push the predictions; the number of tasks done.
 
     The job is enqueued by its tasks alone and works by the plan in force when it pushes: a promotion while it waited
-    or proposed counts.
+    or proposed counts. A Label Studio that is away is waited for, and what it has got by then is not pushed again.
     """
     redis, scoped = context().redis, Scope(scope)
     try:
         if scoped is Scope.REVIEW:
             move_tasks(redis, project_id, TaskState.WORKING, task_ids)
-        states = _propose_and_push(project_id, task_ids, scoped)
+        patience = context().settings.label_studio_wait_seconds
+        states = through_outages(patience, lambda: _propose_and_push(project_id, task_ids, scoped))
     except Exception as error:  # the job's edge: whatever it is, it must be told of every task
         with pushing_alone(redis, project_id):
             told = _tell(project_id, [TaskProgress(i, TaskState.FAILED, _reason(error)) for i in task_ids], scoped)
@@ -89,37 +91,49 @@ def _propose_and_push(project_id: int, task_ids: list[int], scope: Scope) -> lis
     """Propose for the tasks, and push by what they are after that: a coder may have opened or coded one meanwhile.
 
     Where an adapter took over while these were proposed for, they are proposed for anew and only then pushed: nothing
-    pushes a version after a later one was pushed.
+    pushes a version after a later one was pushed. A document for which a source fails has failed alone. Begun again,
+    it pushes only what the tasks lack then.
     """
     work, client, plan = context(), context().labelstudio, _plan(project_id)
     while True:
         pairs, _ = documents_of(client.tasks(project_id, task_ids), plan.project.experiment.text)
         documents = [document for _, document in pairs]
-        made = dict(zip(_ids(pairs), plan.propose(work.redis, documents, work.pool), strict=True))
-        with pushing_alone(work.redis, project_id):
+        found = list(zip(pairs, plan.propose_each(work.redis, documents, work.pool), strict=True))
+        made = {int(task["id"]): one for (task, _), one in found if not isinstance(one, ModelError)}
+        failed = {int(task["id"]): str(one) for (task, _), one in found if isinstance(one, ModelError)}
+        with pushing_alone(work.redis, project_id) as still_alone:
             now = _plan(project_id)
             if now.version == plan.version:
                 if scope is Scope.REVIEW:
-                    plan = plan.placing(work.redis, documents, list(made.values()))
-                states = _push(plan, task_ids, made, scope)
-                if _tell(project_id, states, scope):
-                    finish(work.redis, client, plan)
-                return states
+                    placed = [document for (_, document), one in found if not isinstance(one, ModelError)]
+                    plan = plan.placing(work.redis, placed, list(made.values()))
+                states = _push(plan, task_ids, made, failed, scope)
+                if still_alone():
+                    if _tell(project_id, states, scope):
+                        finish(work.redis, client, plan)
+                    return states
         plan = now
 
 
-def _push(plan: Plan, task_ids: list[int], made: Mapping[int, list[Proposal]], scope: Scope) -> list[TaskProgress]:
-    """Read the tasks once more and push what was ``made`` of them, by task id."""
+def _push(
+    plan: Plan, task_ids: list[int], made: Mapping[int, list[Proposal]], failed: Mapping[int, str], scope: Scope
+) -> list[TaskProgress]:
+    """Read the tasks once more and push what was ``made`` of them, by task id; ``failed`` says why nothing was."""
     client, project = context().labelstudio, plan.project
     pairs, problems = documents_of(client.tasks(project.id, task_ids), project.experiment.text)
     known = [(task, document) for task, document in pairs if int(task["id"]) in made]
     pushed = push(client, plan, known, [made[task_id] for task_id in _ids(known)], scope)
     told = {one.task_id: one for one in pushed}
-    return [told.get(i) or TaskProgress(i, TaskState.FAILED, problems.get(i, DELETED)) for i in task_ids]
+    why = {**problems, **failed}
+    if failed:
+        first = next(iter(failed.values()))
+        tell(log, LogEvent.TASKS_FAILED, project=project.id, failed=len(failed), tasks=len(task_ids), reason=first)
+    return [told.get(i) or TaskProgress(i, TaskState.FAILED, why.get(i, DELETED)) for i in task_ids]
 
 
 def _plan(project_id: int) -> Plan:
-    return Plan.of(load_project(context().settings.home, project_id))
+    # Fresh: nothing may be pushed by a plan that another host has replaced.
+    return Plan.of(load_project(context().settings.home, project_id, fresh=True))
 
 
 def _ids(pairs: Sequence[tuple[JsonObject, Document]]) -> list[int]:
@@ -166,7 +180,7 @@ def classify_documents(job_id: str) -> int:
     except JobTimeoutException:
         failure = QueueError(f"took longer than {queue.PROPOSE_TIMEOUT} s; classify fewer documents at once")
     except Exception as error:  # noqa: BLE001 - the job's edge: whoever waits must be told
-        log.error("classification %s: %s\n%s", job_id, type(error).__name__, "".join(format_tb(error.__traceback__)))
+        tell(log, LogEvent.CLASSIFICATION_FAILED, job=job_id, error=error)
         failure = QueueError(f"unexpected {type(error).__name__}; the log of the propose worker says where")
     line.fail(job_id, failure)
     raise failure from None

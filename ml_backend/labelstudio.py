@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from label_configs.errors import LabelStudioError
 from label_configs.wire import JsonObject
+from ml_backend.labelstudio_connections import ConnectionCalls
 from ml_backend.labelstudio_projects import ProjectCalls
 from ml_backend.labelstudio_reading import ReadingCalls
 from ml_backend.labelstudio_views import ViewCalls
@@ -23,7 +24,7 @@ IDS_PAGE = 1000  # tasks of which only the data is read
 LEAN = {"additional_query_parameters": {"review": "true"}}
 
 
-class LabelStudioClient(ProjectCalls, ViewCalls, ReadingCalls):
+class LabelStudioClient(ProjectCalls, ConnectionCalls, ViewCalls, ReadingCalls):
     """What Winnow asks of Label Studio. Every method raises LabelStudioError when it is away or refuses."""
 
     # --- tasks and predictions --------------------------------------------------------------------------------------
@@ -72,11 +73,27 @@ class LabelStudioClient(ProjectCalls, ViewCalls, ReadingCalls):
 
     def task_data(self, project_id: int) -> Iterator[JsonObject]:
         """The data of all tasks, five times as fast as ``tasks``."""
+        for _, data in self.task_data_by_id(project_id):
+            yield data
+
+    def task_data_by_id(self, project_id: int) -> Iterator[tuple[int, JsonObject]]:
+        """The same with the tasks' ids."""
         with self._errors(f"reading the tasks of project {project_id}"):
             if not self._sdk.projects.get(project_id).task_number:
                 return
             for task in self._sdk.tasks.list(project=project_id, page_size=IDS_PAGE, include="id,data", review=True):
-                yield dict(task.data or {})
+                yield int(task.id), dict(task.data or {})
+
+    def task_glances(self, project_id: int) -> Iterator[JsonObject]:
+        """All tasks by id: data, ``total_annotations`` (skips among them), and whether there are ``drafts``."""
+        drafts = self.tasks_with_drafts(project_id)
+        for task in sorted(self._list(project_id, {}, "id,data,total_annotations,cancelled_annotations"), key=_id_of):
+            annotated = int(task["total_annotations"] or 0) + int(task["cancelled_annotations"] or 0)
+            yield {**task, "total_annotations": annotated, "drafts": task["id"] in drafts}
+
+    def delete_tasks(self, project_id: int, task_ids: Sequence[int]) -> None:
+        """Delete these tasks with all that they hold."""
+        self._act_on_tasks("delete_tasks", f"deleting {len(task_ids)} tasks", project_id, task_ids)
 
     def repeats(self, project_id: int) -> list[JsonObject]:
         """The copies of documents that are shown again, as ``tasks`` gives them, with annotators."""
@@ -117,11 +134,16 @@ class LabelStudioClient(ProjectCalls, ViewCalls, ReadingCalls):
 
     def delete_predictions(self, project_id: int, task_ids: Sequence[int]) -> None:
         """Delete all predictions of these tasks."""
+        self._act_on_tasks(
+            "delete_tasks_predictions", f"deleting the predictions of {len(task_ids)} tasks", project_id, task_ids
+        )
+
+    def _act_on_tasks(self, action: str, doing: str, project_id: int, task_ids: Sequence[int]) -> None:
         if not task_ids:  # Label Studio would take that for all tasks
             return
-        with self._errors(f"deleting the predictions of {len(task_ids)} tasks"):
+        with self._errors(doing):
             self._sdk.actions.create(
-                id="delete_tasks_predictions", project=project_id,
+                id=action, project=project_id,
                 request_options={"additional_body_parameters": {
                     "selectedItems": {"all": False, "included": list(task_ids)}
                 }},
@@ -143,3 +165,7 @@ class LabelStudioClient(ProjectCalls, ViewCalls, ReadingCalls):
         """Replace a draft's result; one that was submitted or deleted meanwhile is left."""
         with self._errors(f"writing draft {draft_id}"):
             self._request("PATCH", f"api/drafts/{draft_id}/", {"result": list(result)})
+
+
+def _id_of(task: JsonObject) -> int:
+    return int(task["id"])

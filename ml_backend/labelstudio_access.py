@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from threading import Event
 from typing import Any
 
 import httpx
@@ -13,10 +14,10 @@ from label_studio_sdk import LabelStudio
 from label_studio_sdk.core.api_error import ApiError
 from label_studio_sdk.core.parse_error import ParsingError
 
-from label_configs.errors import ConfigError, LabelStudioError, reason
+from label_configs.errors import ConfigError, LabelStudioAway, LabelStudioBusy, LabelStudioError, reason
+from ml_backend.labelstudio_away import AWAY, BUSY, SHORT_PATIENCE, PatientClient
 from ml_backend.settings import Settings
 
-TIMEOUT = 120.0  # seconds for one request; an import of many predictions is slow
 TOKEN = re.compile(r"[!-~]+")  # printable ASCII without spaces
 STRANGER = "its answer is not Label Studio's; is WINNOW_LABEL_STUDIO_URL right?"
 
@@ -27,11 +28,14 @@ def label_studio_errors(url: str, doing: str) -> Iterator[None]:
     try:
         yield
     except ApiError as error:
-        raise LabelStudioError(f"Label Studio at {url}: {doing}: {_explain(error)}") from None
+        kinds = {**dict.fromkeys(AWAY, LabelStudioAway), **dict.fromkeys(BUSY, LabelStudioBusy)}
+        kind = kinds.get(error.status_code or 0, LabelStudioError)
+        raise kind(f"Label Studio at {url}: {doing}: {_explain(error)}") from None
     except (ParsingError, ValueError, TypeError, AttributeError):  # the SDK takes any JSON for what it asked for
         raise LabelStudioError(f"Label Studio at {url}: {doing}: {STRANGER}") from None
     except httpx.HTTPError as error:
-        raise LabelStudioError(
+        kind = LabelStudioAway if isinstance(error, httpx.TransportError) else LabelStudioError
+        raise kind(
             f"Label Studio at {url}: {doing}: no answer ({reason(error)}); "
             "is it running, and is WINNOW_LABEL_STUDIO_URL right?"
         ) from None
@@ -81,10 +85,11 @@ def _json_or_text(answer: httpx.Response) -> Any:
 class LabelStudioAccess:
     """A connection to Label Studio, by a personal access token or a legacy one.
 
-    Every method raises LabelStudioError when Label Studio is away or refuses.
+    ``patient``: once it has answered, a Label Studio that goes away is waited for (``label_studio_wait_seconds``).
+    Every method raises LabelStudioAway when Label Studio is away, LabelStudioError when it refuses.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, patient: bool = False) -> None:
         if settings.label_studio_token is None:
             raise ConfigError(
                 "WINNOW_LABEL_STUDIO_TOKEN is not set; copy a personal access token from Label Studio, "
@@ -94,8 +99,20 @@ class LabelStudioAccess:
         token = settings.label_studio_token.get_secret_value().strip()
         if not TOKEN.fullmatch(token):  # else the transport would quote it in an error
             raise ConfigError("WINNOW_LABEL_STUDIO_TOKEN holds characters that no token has; copy it anew")
+        self.stopped = Event()
+        self._patience = settings.label_studio_wait_seconds if patient else SHORT_PATIENCE
+        timeout = settings.label_studio_timeout_seconds
+        post_timeout = max(timeout, settings.label_studio_wait_seconds)
+        client = PatientClient(timeout, post_timeout, self._patience, self.stopped)
         with self._errors("looking at the token"):
-            self._sdk = LabelStudio(base_url=self.url, api_key=token, timeout=TIMEOUT)
+            # The SDK would send again what was posted, too.
+            self._sdk = LabelStudio(
+                base_url=self.url, api_key=token, timeout=timeout, max_retries=0, httpx_client=client
+            )
+
+    def stop_waiting(self) -> None:
+        """Have every wait for a Label Studio that is away end now, in all threads: no answer will be used any more."""
+        self.stopped.set()
 
     def _errors(self, doing: str) -> Any:
         return label_studio_errors(self.url, doing)
@@ -122,14 +139,13 @@ class LabelStudioAccess:
         return answer
 
     def _post_once(self, path: str, body: Any) -> Any:
-        """Post JSON as it is, and never twice, as the SDK would where an answer is lost; the answer.
+        """Post JSON as it is; the answer.
 
         The SDK's own way looks at every value three times, which for a large body takes longer than writing it.
         """
         content = json.dumps(body, ensure_ascii=False).encode()
         return _told(
             self._sdk._client_wrapper.httpx_client.request(
-                path, method="POST", content=content, headers={"content-type": "application/json"},
-                request_options={"max_retries": 0},
+                path, method="POST", content=content, headers={"content-type": "application/json"}
             )
         )  # fmt: skip

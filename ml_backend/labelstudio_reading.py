@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlencode
@@ -21,6 +23,7 @@ from tenacity import (
 from label_configs.errors import LabelStudioError, WireError
 from label_configs.wire import KEPT_KEYS, JsonObject
 from ml_backend.labelstudio_access import LabelStudioAccess
+from ml_backend.labelstudio_away import through_outages
 from ml_backend.task_reader import Pulse, TaskStamp, VersionCount
 
 EXPORT_SECONDS = 1800  # how long a snapshot may take to be made
@@ -28,6 +31,7 @@ PAGE = 100  # whole tasks, or ids in an address
 STAMPS_PAGE = 1000  # tasks of which only the stamp is read
 EXPORT_PART = 500  # whole tasks in one export: with more, memory grows and time does not shrink
 _VIEW_TITLE = "Winnow is reading"
+_MADE_BY, _MADE_AT = "winnowReader", "winnowSince"  # in a tab's data: which reader made it, and when
 
 
 class ReadingCalls(LabelStudioAccess):
@@ -87,8 +91,9 @@ class ReadingCalls(LabelStudioAccess):
         """
         if task_ids is not None:
             return list(self.export_each(project_id, task_ids))
+        chosen = {"annotated": "only"} if annotated_only else {}
         with self._errors(f"exporting project {project_id}"):
-            return self._export(project_id, {"annotated": "only"} if annotated_only else {})
+            return self._anew(project_id, lambda mark: self._export(project_id, chosen, mark))
 
     def export_each(self, project_id: int, task_ids: Sequence[int]) -> Iterator[JsonObject]:
         """See ``TaskReader``. While a part is worked on, Label Studio makes the next."""
@@ -143,17 +148,50 @@ class ReadingCalls(LabelStudioAccess):
         Label Studio exports all tasks or those of a tab, so a tab is made and deleted at once.
         """
         data = {"title": _VIEW_TITLE, "filters": {"conjunction": "or", "items": list(filters)}}
-        with self._errors(f"exporting tasks of project {project_id}"):
-            view = self._sdk.views.create(project=project_id, data=data)
+
+        def exported(mark: str) -> list[JsonObject]:
+            marked = {**data, _MADE_BY: mark, _MADE_AT: int(time.time())}
+            view = self._sdk.views.create(project=project_id, data=marked)
             try:
-                found = self._export(project_id, {"view": view.id})
+                return self._export(project_id, {"view": view.id}, mark)
             finally:
                 self._sdk.views.delete(str(view.id))
-            return sorted(found, key=lambda task: int(task["id"]))
 
-    def _export(self, project_id: int, chosen: JsonObject) -> list[JsonObject]:
+        with self._errors(f"exporting tasks of project {project_id}"):
+            self._remove_tabs(project_id, lambda data: time.time() - float(data.get(_MADE_AT) or 0) > EXPORT_SECONDS)
+            return sorted(self._anew(project_id, exported), key=lambda task: int(task["id"]))
+
+    def _anew(self, project_id: int, exported: Callable[[str], list[JsonObject]]) -> list[JsonObject]:
+        """What ``exported`` gives, done anew after an outage; it is told what to mark the things with that it makes.
+
+        What it made and was not told of, since the answer was lost, is deleted before it is made anew.
+        """
+        mark, tries = uuid.uuid4().hex, 0
+
+        def one_try() -> list[JsonObject]:
+            nonlocal tries
+            tries += 1
+            with self._errors(f"exporting tasks of project {project_id}"):
+                if tries > 1:
+                    self._remove_tabs(project_id, lambda data: data.get(_MADE_BY) == mark)
+                    for snapshot in self._sdk.projects.exports.list(project_id):
+                        if snapshot.title == mark:
+                            self._sdk.projects.exports.delete(project_id, snapshot.id)
+                return exported(mark)
+
+        return through_outages(self._patience, one_try)
+
+    def _remove_tabs(self, project_id: int, left: Callable[[JsonObject], bool]) -> None:
+        """Delete those of our tabs that are left behind: after an outage, or by a reader that was killed."""
+        for view in self._sdk.views.list(project=project_id):
+            data = view.data or {}
+            if data.get("title") == _VIEW_TITLE and left(data):
+                self._sdk.views.delete(str(view.id))
+
+    def _export(self, project_id: int, chosen: JsonObject, mark: str) -> list[JsonObject]:
         snapshot = self._sdk.projects.exports.create(
             project_id,
+            title=mark,
             task_filter_options=chosen,
             annotation_filter_options={"usual": True, "skipped": True, "ground_truth": True},
             serialization_options={"predictions": {"only_id": False}, "drafts": {"only_id": False}},

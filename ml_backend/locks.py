@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from redis import Redis
@@ -39,17 +39,23 @@ class Lock:
 
 
 @contextmanager
-def alone(redis: Redis, name: str, seconds: float) -> Iterator[None]:
+def alone(redis: Redis, name: str, seconds: float) -> Iterator[Callable[[], bool]]:
     """Wait until no other process is in a block of this name, ``seconds`` at most, which is also how long it may last.
 
-    Raises QueueError when it stays occupied.
+    What it gives tells whether the block is still alone: one that took too long is not. Raises QueueError when it stays
+    occupied.
     """
     lock = redis.lock(LOCK_KEY.format(name=name), timeout=seconds, blocking_timeout=seconds, thread_local=False)
     with redis_errors():
         if not lock.acquire():
             raise QueueError(f"Redis: {name} was occupied for {seconds:.0f} s; try again")
+
+    def still() -> bool:
+        with redis_errors():
+            return bool(lock.owned())
+
     try:
-        yield
+        yield still
     finally:
         with redis_errors(), suppress(LockError):  # it ran out before the block ended
             lock.release()

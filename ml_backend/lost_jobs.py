@@ -12,9 +12,11 @@ from ml_backend import queue
 from ml_backend.experiment import Project
 from ml_backend.heartbeat import live_workers
 from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.log_events import LogEvent, tell
 from ml_backend.prelabel_progress import TaskState, move_tasks
 from ml_backend.proposing import Plan
 from ml_backend.pushing import Scope, finish, pushing_alone
+from ml_backend.request_ids import META
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ def revive(redis: Redis, client: LabelStudioClient, project: Project) -> int:
             redis.expire(key, queue.PROPOSE_TIMEOUT * TRIES)
             job.delete()
         if tries >= TRIES:
-            log.error("project %s: %s tasks failed: %s", project.id, len(task_ids), KILLED)
+            tell(log, LogEvent.JOBS_GIVEN_UP, project=project.id, tasks=len(task_ids), reason=KILLED)
             with pushing_alone(redis, project.id):
                 reasons = dict.fromkeys(task_ids, KILLED)
                 if Scope(scope) is Scope.REVIEW and move_tasks(redis, project.id, TaskState.FAILED, task_ids, reasons):
@@ -79,8 +81,9 @@ def revive(redis: Redis, client: LabelStudioClient, project: Project) -> int:
         queue.enqueue(
             redis, queue.PROPOSE, job.func_name, job.args, job_id=job.id,
             timeout=queue.PROPOSE_TIMEOUT, priority=project.experiment.priority, at_front=True,
+            requests=job.meta.get(META, ()),
         )  # fmt: skip
         revived += len(task_ids)
     if revived:
-        log.warning("project %s: %s tasks, whose worker was killed, are enqueued again", project.id, revived)
+        tell(log, LogEvent.JOBS_REVIVED, project=project.id, tasks=revived)
     return revived

@@ -21,9 +21,17 @@ class QueueCollector(Collector):
         self._redis = redis
         self._projects = projects
 
+    @staticmethod
+    def describe() -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
+        """The figures without values."""
+        return (
+            GaugeMetricFamily("winnow_jobs", "Jobs in a queue", labels=["queue", "state"]),
+            GaugeMetricFamily("winnow_prelabel_tasks", "Tasks of the last push", labels=["project", "state"]),
+        )
+
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Read the figures of this moment."""
-        jobs = GaugeMetricFamily("winnow_jobs", "Jobs in a queue", labels=["queue", "state"])
+        jobs, tasks = self.describe()
         with queue.redis_errors():
             for kind in (queue.PROPOSE, queue.TRAIN):
                 for line in queue.queues(self._redis, kind):
@@ -31,7 +39,6 @@ class QueueCollector(Collector):
                     jobs.add_metric([line.name, "started"], line.started_job_registry.count)
                     jobs.add_metric([line.name, "failed"], line.failed_job_registry.count)
         yield jobs
-        tasks = GaugeMetricFamily("winnow_prelabel_tasks", "Tasks of the last push", labels=["project", "state"])
         for project in self._projects:
             progress = prelabel_progress(self._redis, project)
             if progress.version:

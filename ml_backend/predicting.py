@@ -101,5 +101,4 @@ def _wait(redis: Redis, plan: Plan, documents: Sequence[Document], chunk: int, e
         left = end - time.monotonic()
         job = queue.fetch_job(redis, job_id)
         if left > 0 and job is not None:
-            with queue.redis_errors():
-                job.latest_result(timeout=max(1, int(left)))
+            queue.wait_for(job, left)

@@ -18,6 +18,7 @@ from ml_backend.experiment import Order, Project
 from ml_backend.heartbeat import live_workers
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.lost_jobs import forget_lost, will_push
+from ml_backend.prelabel_asked import ask_prelabel
 from ml_backend.prelabel_progress import (
     TaskState,
     move_tasks,
@@ -55,6 +56,8 @@ def enqueue_prelabel(
     if project.experiment.review.order is not Order.RANDOM:
         # The first scores say where random documents stand: they must not be those of a file's first documents.
         waiting.sort(key=lambda task_id: draw(str(task_id), "winnow-proposing"))
+    if waiting:
+        ask_prelabel(project)
     with pushing_alone(redis, project.id):  # a job either pushes after this, by the plan of then, or is not at hand
         start_prelabel(redis, project.id, plan.version, [*waiting, *left])
         move_tasks(redis, project.id, TaskState.LEFT, left, dict.fromkeys(left, HAS_DRAFT))
@@ -128,5 +131,5 @@ def documents_of(
         try:
             pairs.append((task, wire.document(task, text_key=text_key)))
         except WireError as error:
-            problems[int(task.get("id") or 0)] = str(error)
+            problems[task["id"] if type(task.get("id")) is int else 0] = str(error)
     return pairs, problems

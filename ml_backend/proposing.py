@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 from redis import Redis
 
+from label_configs.errors import ModelError
 from label_configs.records import Arm, CandidateSet, Document, Proposal
 from ml_backend import adapters, ordering, proposal_cache
 from ml_backend.arms import arm_of
 from ml_backend.candidates import candidate_set
-from ml_backend.classifying import ClassifySpec, Pool, propose_missing
+from ml_backend.classifying import ClassifySpec, Pool, propose_each, propose_missing
 from ml_backend.experiment import Order, Project
 from ml_backend.leading import leader
 from ml_backend.mixing import EQUAL, MixingWeights
@@ -109,3 +110,9 @@ class Plan:
     def propose(self, redis: Redis, documents: Sequence[Document], pool: Pool) -> list[list[Proposal]]:
         """Proposals of all sources for each document; what was proposed before is not computed again."""
         return propose_missing(redis, pool, ClassifySpec(self.project.codebook, self.sources), documents)
+
+    def propose_each(
+        self, redis: Redis, documents: Sequence[Document], pool: Pool
+    ) -> list[list[Proposal] | ModelError]:
+        """The same, with the reason in the place of a document that a source fails for."""
+        return propose_each(redis, pool, ClassifySpec(self.project.codebook, self.sources), documents)

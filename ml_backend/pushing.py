@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,6 +18,7 @@ from ml_backend.config_check import check_config
 from ml_backend.experiment import Project, Review
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.locks import alone
+from ml_backend.log_events import LogEvent, tell
 from ml_backend.prelabel_progress import TaskProgress, TaskState, prelabel_progress
 from ml_backend.proposing import Plan
 
@@ -28,8 +29,11 @@ CODED = "a coder has coded it meanwhile"
 PUSH_SECONDS = 120.0  # for pushing one chunk; candidates take a tenth of a second for each task
 
 
-def pushing_alone(redis: Redis, project_id: int) -> AbstractContextManager[None]:
-    """While one process pushes or decides who is to push, no other does: what it did, the next one sees."""
+def pushing_alone(redis: Redis, project_id: int) -> AbstractContextManager[Callable[[], bool]]:
+    """While one process pushes or decides who is to push, no other does: what it did, the next one sees.
+
+    What it gives tells whether that still holds: a Label Studio that hangs may have taken longer than it lasts.
+    """
     return alone(redis, f"push-{project_id}", PUSH_SECONDS)
 
 
@@ -159,7 +163,7 @@ def finish(redis: Redis, client: LabelStudioClient, plan: Plan) -> None:
         return
     done, failed = progress[TaskState.DONE], progress[TaskState.FAILED]
     if failed:
-        log.warning("project %s: %s of %s tasks failed", plan.project.id, failed, progress.total)
+        tell(log, LogEvent.TASKS_FAILED, project=plan.project.id, failed=failed, tasks=progress.total)
     if done:
         client.set_model_version(plan.project.id, plan.version)
-        log.info("project %s: %s open tasks have the review prediction %s", plan.project.id, done, plan.version)
+        tell(log, LogEvent.PREDICTIONS_PUSHED, project=plan.project.id, tasks=done, version=plan.version)

@@ -9,6 +9,7 @@ above are empty; a job that has begun is not interrupted, and nothing makes up f
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 
 from redis import Redis
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError, RedisError
 from redis.retry import Retry
 from rq import Queue
 from rq.exceptions import DuplicateJobError, NoSuchJobError
@@ -25,13 +26,15 @@ from rq.serializers import JSONSerializer
 
 from label_configs.errors import QueueError, reason
 from ml_backend.experiment import Priority
+from ml_backend.request_ids import META, request_ids
 from ml_backend.settings import Settings
 
 PROPOSE, TRAIN = "winnow-propose", "winnow-train"
 PROPOSE_TIMEOUT = 900  # seconds; a chunk takes about 30, loading a model comes on top of the first
 RESULT_TTL = 3600  # seconds that a finished job is remembered
 FAILURE_TTL = 24 * 3600  # seconds that a failed job is remembered
-SOCKET_TIMEOUT = 150  # seconds; above the longest wait for a job's result, which is below Label Studio's 100
+SOCKET_TIMEOUT = 15  # seconds that a Redis which hangs is waited for; above every blocking command's
+BLOCK_SECONDS = 5  # of one blocking command; a longer wait takes several
 ENDED = ("finished", "failed", "stopped", "canceled")  # states of a job that runs no more
 KEPT_SECONDS = 30 * 24 * 3600  # seconds that proposals and progress are kept
 
@@ -40,8 +43,8 @@ def client(settings: Settings) -> Redis:
     """A client that connects when it is first used. Raises QueueError when the URL is none."""
     try:
         return Redis.from_url(
-            settings.effective_redis_url(), retry=Retry(ExponentialBackoff(), 3), health_check_interval=30,
-            socket_timeout=SOCKET_TIMEOUT,
+            settings.effective_redis_url(), health_check_interval=30, socket_timeout=SOCKET_TIMEOUT,
+            retry=Retry(ExponentialBackoff(), 3, supported_errors=(ConnectionError,)),  # one that hangs is asked once
         )  # fmt: skip
     except ValueError:  # its message may quote a part of the password
         raise QueueError(
@@ -98,10 +101,12 @@ def enqueue(
     timeout: int,
     priority: Priority = Priority.NORMAL,
     at_front: bool = False,
+    requests: Sequence[str] = (),
 ) -> Job | None:
     """Enqueue a job by its function's dotted name; None when one with this id is already queued or running.
 
-    ``at_front`` puts it before the others of its priority.
+    One that a worker took and never began, because it was killed just then, is put back. ``at_front`` puts it before
+    the others of its priority. It carries the ids of the ``requests`` that led to it, by default those that led here.
     """
     with redis_errors():
         known = fetch_job(redis, job_id)
@@ -116,11 +121,29 @@ def enqueue(
                 failure_ttl=FAILURE_TTL,
                 job_id=job_id,
                 description=job_id,
+                meta={META: list(requests or request_ids())},
                 at_front=at_front,
                 unique=True,
             )
         except DuplicateJobError:
+            put_back(redis, known)
             return None
+
+
+def put_back(redis: Redis, job: Job | None) -> bool:
+    """Put a job that is called queued and is in no queue back into its own; whether it was so.
+
+    A worker takes a job in one step and says so in the next: one that is killed in between leaves it like that. Where
+    the worker lives and only has not come to it, the job is done twice, which must do no harm.
+    """
+    with redis_errors():
+        if job is None or job.get_status(refresh=False) != "queued":
+            return False
+        line = Queue(job.origin, connection=redis, serializer=JSONSerializer)
+        if redis.lpos(line.key, job.id) is not None:
+            return False
+        line.push_job_id(job.id, at_front=True)
+        return True
 
 
 def fetch_job(redis: Redis, job_id: str) -> Job | None:
@@ -130,6 +153,15 @@ def fetch_job(redis: Redis, job_id: str) -> Job | None:
             return Job.fetch(job_id, connection=redis, serializer=JSONSerializer)
         except NoSuchJobError:
             return None
+
+
+def wait_for(job: Job, seconds: float) -> None:
+    """Return when the job has ended, after ``seconds`` (1 or more) at the latest."""
+    end = time.monotonic() + seconds
+    with redis_errors():
+        while (left := end - time.monotonic()) > 0:
+            if job.latest_result(timeout=max(1, min(BLOCK_SECONDS, int(left)))) is not None:
+                return
 
 
 def at_hand(redis: Redis, job_id: str) -> bool:

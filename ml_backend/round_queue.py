@@ -11,9 +11,11 @@ from typing import Any, cast
 
 from redis import Redis
 
+from ml_backend.changed_projects import changing_requests, forget_requests
 from ml_backend.experiment import Project
 from ml_backend.heartbeat import WorkerKind, live_workers
 from ml_backend.queue import ENDED, KEPT_SECONDS, TRAIN, enqueue, fetch_job, queues, redis_errors
+from ml_backend.request_ids import newest, request_ids
 from ml_backend.training_config import Training
 
 ROUND_JOB = "trainer.jobs.run_round"  # by its dotted name: no process but the train worker imports it
@@ -23,7 +25,8 @@ BESIDE_SECONDS = 3600  # that a job may take beside the training: reading, publi
 def enqueue_round(redis: Redis, project: Project, *, resume: bool = False) -> bool:
     """Enqueue a fine-tuning round, unless one of this project is at hand; whether it was enqueued.
 
-    With ``resume`` it only goes on with a round that was cut off, and does nothing where there is none by then.
+    With ``resume`` it only goes on with a round that was cut off, and does nothing where there is none by then. The job
+    carries the ids of the calls that changed the project since its last round.
     """
     if round_at_hand(redis, project.id):
         return False
@@ -33,10 +36,14 @@ def enqueue_round(redis: Redis, project: Project, *, resume: bool = False) -> bo
         redis.delete(STOP_KEY.format(project=project.id))
         if (lost := fetch_job(redis, _job_id(project.id))) is not None:
             lost.delete()
+    requests = () if resume else newest((*changing_requests(redis, project.id), *request_ids()))
     job = enqueue(
         redis, TRAIN, ROUND_JOB, [project.id, resume], job_id=_job_id(project.id),
         timeout=round(training.time_limit_hours * 3600) + BESIDE_SECONDS, priority=project.experiment.priority,
+        requests=requests,
     )  # fmt: skip
+    if job is not None and not resume:
+        forget_requests(redis, project.id)
     return job is not None
 
 

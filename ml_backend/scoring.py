@@ -20,6 +20,7 @@ from transformers import Cache
 
 from label_configs.errors import ModelError
 from ml_backend.layout import Layout, over_prefix, prefix_cache, to_device, with_documents
+from ml_backend.log_events import LogEvent, tell
 from ml_backend.logits import logits_of
 from ml_backend.prompts import Prompt
 from ml_backend.questions import label_probabilities
@@ -158,8 +159,7 @@ class CausalScorer:
         if self.model.device.type == "cuda":
             torch.cuda.empty_cache()
         self.token_budget = max(1, self.token_budget // 2)
-        log.warning("a batch of %d documents did not fit the memory; the token budget is now %d", len(rows),
-                    self.token_budget)  # fmt: skip
+        tell(log, LogEvent.BATCH_HALVED, documents=len(rows), token_budget=self.token_budget)
         half = len(rows) // 2
         return [rows[half:], rows[:half]]
 

@@ -15,6 +15,7 @@ from label_configs.errors import ModelError, reason
 from ml_backend.causal_model import LOADING_ERRORS
 from ml_backend.devices import DeviceFacts
 from ml_backend.embeddings import Embedding, EmbeddingCache
+from ml_backend.log_events import LogEvent, tell
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class SentenceEncoder:
         self.version = self._digest()
         self._model.to(facts.kind)
         self._limit = min(MAX_TOKENS, int(self._tokenizer.model_max_length))
-        log.info("loaded sentence encoder %s on %s", model, facts.kind)
+        tell(log, LogEvent.ENCODER_LOADED, model=model, device=facts.kind)
 
     def _digest(self) -> str:
         """16 hexadecimal digits of weights, configuration and tokenizer: a folder's name says not what is in it."""

@@ -16,14 +16,16 @@ from label_configs.codebook import Codebook
 from label_configs.errors import ConfigError, LabelStudioError
 from label_configs.render import default_form, render_label_config
 from label_configs.team_form import TeamForm
-from ml_backend import adapters, migration
+from ml_backend import adapters, log_events, migration
 from ml_backend.atomic import write_atomically
 from ml_backend.changes import Change, compare, review_settings
 from ml_backend.config_check import keep_label_config
 from ml_backend.experiment import Experiment, Project, load_project, register, registered
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.labelstudio_projects import SETTINGS
-from ml_backend.settings import SECRETS_FILE, Settings, with_secrets
+from ml_backend.log_events import LogEvent
+from ml_backend.secrets_file import SECRETS_FILE
+from ml_backend.settings import Settings, with_secrets
 from ml_backend.snapshot import forget_snapshots
 
 log = logging.getLogger(__name__)
@@ -112,13 +114,13 @@ def carry_out(
     if project_id is None:
         assert plan.label_config is not None
         project_id = client.create_project(plan.title, plan.label_config, codebook.instruction)
-        log.info("created project %s", project_id)
+        log_events.tell(log, LogEvent.PROJECT_CREATED, project=project_id)
     folder = settings.home / "projects" / str(project_id)
     if plan.names:
         migration.begin(folder, plan.names)
     if plan.project_id is not None and plan.label_config is not None:
         client.set_label_config(project_id, plan.label_config)
-        log.info("project %s: label config written", project_id)
+        log_events.tell(log, LogEvent.LABEL_CONFIG_WRITTEN, project=project_id)
     if plan.names:
         form = experiment.review.form or default_form(codebook)
         show = experiment.candidates.show_sources
@@ -174,7 +176,7 @@ def connect(settings: Settings, client: LabelStudioClient, project_id: int) -> N
     url = settings.backend_url
     client.connect_webhook(project_id, f"{url}/webhook", settings.webhook_token.get_secret_value())
     client.connect_backend(project_id, url, settings.username, settings.password.get_secret_value())
-    log.info("project %s: connected to %s", project_id, url)
+    log_events.tell(log, LogEvent.PROJECT_CONNECTED, project=project_id, url=url)
 
 
 def _set_aside(folder: Path) -> None:

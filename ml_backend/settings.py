@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
-import logging
 import os
 import secrets
 import tempfile
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -21,13 +21,13 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from label_configs.errors import ConfigError, EnvironmentFault
+from label_configs.errors import ConfigError
+from ml_backend.secrets_file import complete_secrets, read_secrets
 
-log = logging.getLogger(__name__)
+GENERATED = ("password", "webhook_token")  # made where they are wanted, and Label Studio is told them
+HASHED = ("viewer_password", "operator_password")  # made where somebody sees them: trainer.first_passwords
 
-SECRETS_FILE = "secrets.json"
-GENERATED = ("password", "webhook_token")
-
+LOG_FORMATS = ("console", "json")
 SOCKET_PATH_LIMIT = 100  # bytes; the kernel's limit for a unix socket's path is 108, the end marker included
 
 
@@ -63,6 +63,15 @@ class Settings(Places):
     label_studio_token: SecretStr | None = Field(
         default=None, description="Personal access token of the account Winnow acts as"
     )
+    label_studio_timeout_seconds: float = Field(
+        default=120, gt=0, description="Seconds that Label Studio may take to answer one request"
+    )
+    label_studio_wait_seconds: float = Field(
+        default=300,
+        ge=0,
+        le=600,
+        description="Seconds that commands and propose workers wait for a Label Studio that went away",
+    )
     redis_url: SecretStr | None = Field(
         default=None, description="Redis to use; without it, the embedded one that `winnow up` starts"
     )
@@ -71,6 +80,17 @@ class Settings(Places):
     public_url: str | None = Field(
         default=None, description="Address under which Label Studio reaches Winnow, when it is not host and port"
     )
+    authentication: bool = Field(
+        default=True,
+        description="Ask for passwords and tokens; `false` only where WINNOW_HOST is 127.0.0.1 or another address of "
+        "this machine alone",
+    )
+    trusted_proxies: int = Field(
+        default=0,
+        ge=0,
+        description="Number of reverse proxies before the web process: as many entries of `X-Forwarded-For` and "
+        "`X-Forwarded-Proto` are believed",
+    )
     username: str = Field(
         default="winnow", min_length=1, description="User name that Label Studio sends with its calls"
     )
@@ -78,11 +98,14 @@ class Settings(Places):
         default=None, description="Password for it; without it, one is generated and kept in the home folder"
     )
     viewer_password: SecretStr | None = Field(
-        default=None, description="Password of the user `viewer`, who may read the dashboard and nothing else"
+        default=None,
+        description="Password, or its hash, of the user `viewer`, who may read the dashboard and nothing else; without "
+        "it, that of `winnow password viewer`",
     )
     operator_password: SecretStr | None = Field(
         default=None,
-        description="Password of the user `operator`, who may also promote adapters there and roll them back",
+        description="Password, or its hash, of the user `operator`, who may also promote adapters there and roll them "
+        "back; without it, that of `winnow password operator`",
     )
     webhook_token: SecretStr | None = Field(
         default=None, description="Bearer token of the webhook; without it, generated like the password"
@@ -122,6 +145,9 @@ class Settings(Places):
         default=None, description="Model that `winnow train --examples` trains when --base is not given"
     )
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
+    log_format: str = Field(
+        default="console", description="How log lines look: `console`, or `json` for one object a line"
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -146,12 +172,27 @@ class Settings(Places):
             raise ValueError("is no URL; write http://host:port")
         return value.rstrip("/")
 
+    @field_validator("authentication")
+    @classmethod
+    def _is_safe(cls, value: bool, info: ValidationInfo) -> bool:
+        host = str(info.data.get("host", ""))
+        if not value and not is_loopback(host):
+            raise ValueError(f"cannot be false while WINNOW_HOST is {host}; set that to 127.0.0.1, or this to true")
+        return value
+
     @field_validator("log_level")
     @classmethod
     def _is_level(cls, value: str) -> str:
         if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
             raise ValueError("is no log level; use DEBUG, INFO, WARNING or ERROR")
         return value.upper()
+
+    @field_validator("log_format")
+    @classmethod
+    def _is_format(cls, value: str) -> str:
+        if value.lower() not in LOG_FORMATS:
+            raise ValueError(f"is no log format; use {' or '.join(LOG_FORMATS)}")
+        return value.lower()
 
     @field_validator("api_keys", mode="before")
     @classmethod
@@ -216,40 +257,23 @@ def load_settings() -> Settings:
     return settings.model_copy(update={"home": settings.home.expanduser().resolve()})
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine itself can reach an address or name."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def with_secrets(settings: Settings) -> Settings:
     """Settings whose password and webhook token are set: from the environment, else from ``home/secrets.json``.
 
-    What is missing there is generated and the file kept readable by its owner alone. Raises EnvironmentFault where the
-    folder cannot be written.
+    What is missing there is generated and the file kept readable by its owner alone; hashes of the dashboard's
+    passwords are taken from it where it has them. Raises EnvironmentFault where the folder cannot be written.
     """
-    if settings.password and settings.webhook_token:
-        return settings
-    path = settings.home / SECRETS_FILE
-    if not path.exists():
-        _write_private(path, json.dumps({name: secrets.token_urlsafe(24) for name in GENERATED}, indent=2))
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        found = {name: SecretStr(str(stored[name])) for name in GENERATED}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EnvironmentFault(f"{path}: cannot be read ({type(error).__name__}); mend or delete it") from None
-    return settings.model_copy(update={name: getattr(settings, name) or found[name] for name in GENERATED})
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, whole and in one step; one that another process wrote first stands."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent)  # created with mode 0600
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.link(temporary, path)
-        finally:
-            os.unlink(temporary)
-        log.info("generated the secrets of this installation in %s", path)
-    except FileExistsError:
-        return
-    except OSError as error:
-        raise EnvironmentFault(
-            f"{path}: cannot be written ({error.strerror}); set WINNOW_HOME to a folder of yours"
-        ) from None
+    lacking = {name: lambda: secrets.token_urlsafe(24) for name in GENERATED if not getattr(settings, name)}
+    found = complete_secrets(settings.home, lacking)[0] if lacking else read_secrets(settings.home)
+    given = {name: getattr(settings, name) for name in (*GENERATED, *HASHED)}
+    return settings.model_copy(
+        update={name: SecretStr(found[name]) for name, value in given.items() if not value and found.get(name)}
+    )

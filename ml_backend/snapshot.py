@@ -11,6 +11,7 @@ from pathlib import Path
 
 from label_configs.errors import TrainingError, WinnowError
 from label_configs.records import VerifiedExample
+from ml_backend import shared_projects
 from ml_backend.atomic import write_atomically
 from ml_backend.example_file import read_examples_file, write_parquet
 
@@ -37,7 +38,10 @@ def publish_snapshot(project_folder: Path, examples: Iterable[VerifiedExample], 
     if not path.exists():
         write_examples(path, training, codebook=codebook)
     labels = {label for example in training for label in example.labels}
-    _write_record(folder / _LATEST, _Record(path.name, len(training), len(labels)))
+    record = _Record(path.name, len(training), len(labels))
+    if not _says(folder / _LATEST, record):
+        shared_projects.put(path)
+        _write_record(folder / _LATEST, record)
     _drop_old(folder)
     return path
 
@@ -80,7 +84,7 @@ def taking_over(project_folder: Path) -> Iterator[None]:
         yield
     except WinnowError:
         if before is None:
-            (folder / _PUSHED).unlink(missing_ok=True)
+            _forget(folder / _PUSHED)
         else:
             _write_record(folder / _PUSHED, before)
         raise
@@ -89,7 +93,7 @@ def taking_over(project_folder: Path) -> Iterator[None]:
 def forget_snapshots(project_folder: Path) -> None:
     """Have no source learn from what was published so far: its labels are no longer the codebook's."""
     for name in (_LATEST, _PUSHED):
-        (project_folder / "snapshots" / name).unlink(missing_ok=True)
+        _forget(project_folder / "snapshots" / name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,21 @@ def _record(path: Path) -> _Record | None:
 
 
 def _write_record(path: Path, record: _Record) -> None:
-    write_atomically(path, json.dumps(asdict(record)))
+    text = json.dumps(asdict(record))
+    shared_projects.put(path, text)
+    write_atomically(path, text)
+
+
+def _says(path: Path, record: _Record) -> bool:
+    try:
+        return _record(path) == record
+    except TrainingError:  # damaged: it is written anew
+        return False
+
+
+def _forget(path: Path) -> None:
+    shared_projects.remove(path)
+    path.unlink(missing_ok=True)
 
 
 def _drop_old(folder: Path) -> None:
@@ -127,7 +145,7 @@ def _drop_old(folder: Path) -> None:
     named = {record.snapshot for name in (_LATEST, _PUSHED) if (record := _record(folder / name)) is not None}
     others = [path for kind in _KINDS for path in folder.glob(f"*{kind}") if path.name not in named]
     for path in sorted(others, key=lambda p: p.stat().st_mtime_ns)[:-_KEPT]:
-        path.unlink(missing_ok=True)
+        _forget(path)
 
 
 def examples_digest(examples: Iterable[VerifiedExample]) -> str:

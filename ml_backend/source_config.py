@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from label_configs.strictyaml import Location
+from pydantic import Field
+
+from label_configs.errors import ConfigError
+from label_configs.strictyaml import Location, nearest
+from ml_backend.source_plugins import installed_plugins, plugin_of
 
 Problem = tuple[Location, str]
 
 ADAPTER_SOURCE = "adapter"  # the name of the source that a promoted adapter is
+PLUGIN_FIELDS = ("name", "kind", "temperature", "price", "options", "allow_remote")  # of a package's source
 
 
 class SourceKind(StrEnum):
-    """How a source arrives at its probabilities."""
+    """How a source arrives at its probabilities; installed packages may bring more (``ml_backend.source_plugins``)."""
 
     CAUSAL = "causal"  # a causal language model with a prompt
     ADAPTER = "adapter"  # ... with a LoRA adapter over it
@@ -107,11 +113,12 @@ class SourceConfig:
     ``model`` is a folder (starting with ``/``, ``./``, ``../`` or ``~``), a name on the Hugging Face hub, or the name
     that an API serves it under; ``max_document_tokens`` is where longer documents lose their middle. ``adapter`` is the
     id of a published adapter, whose manifest then says model, prompt and length. ``temperature`` divides the
-    log-probabilities; ``winnow evaluate`` tells the one that fits the holdout.
+    log-probabilities; ``winnow evaluate`` tells the one that fits the holdout. A ``kind`` that is no SourceKind is that
+    of an installed package, whose own ``options`` stand there; documents leave this machine by ``allow_remote`` alone.
     """
 
     name: str
-    kind: SourceKind
+    kind: Annotated[SourceKind | str, Field(union_mode="left_to_right")]
     model: str = ""
     prompt: str = "zero_shot"
     max_document_tokens: int = 512
@@ -124,6 +131,8 @@ class SourceConfig:
     encoder: str = ""
     api: ChatApi | None = None
     price: Price | None = None
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    allow_remote: bool = False
 
 
 def is_loopback(url: str) -> bool:
@@ -139,12 +148,17 @@ def source_problems(config: SourceConfig) -> Iterator[Problem]:
     """What cannot be in one source, each with its place below the source and its remedy."""
     if not (config.name.strip() and config.name.isprintable()):
         yield ("name",), f"{config.name!r} is no name; use letters, digits and hyphens"
+    if not isinstance(config.kind, SourceKind):
+        yield from _plugin_problems(config)
+    elif config.options or config.allow_remote:
+        at = "options" if config.options else "allow_remote"
+        yield (at,), f"only the source of an installed package has it; remove it from this one of kind {config.kind}"
     if config.kind is SourceKind.ADAPTER:
         if config.adapter is None:
             yield ("adapter",), f"{config.name} names none; add `adapter:` with an id of `winnow adapters list`"
     elif config.adapter is not None:
         yield ("adapter",), f"only a source of kind adapter has one; remove it or use kind: {SourceKind.ADAPTER}"
-    elif config.kind is not SourceKind.FAKE and not config.model:
+    elif isinstance(config.kind, SourceKind) and config.kind is not SourceKind.FAKE and not config.model:
         yield ("model",), f"{config.name} has none; add `model:` with a folder or a hub name"
     if config.max_document_tokens < 1:
         yield ("max_document_tokens",), "must be 1 or more"
@@ -156,6 +170,33 @@ def source_problems(config: SourceConfig) -> Iterator[Problem]:
         yield ("encoder",), "the nearest examples need a sentence encoder; add `encoder:` with a folder or a hub name"
     yield from _price_problems(config)
     yield from _api_problems(config)
+
+
+def _plugin_problems(config: SourceConfig) -> Iterator[Problem]:
+    """What cannot be in the source of an installed package, as far as its code need not be run to tell."""
+    plugins = installed_plugins()
+    if config.kind not in plugins:
+        known = nearest(config.kind, [*SourceKind, *plugins]).replace("valid key", "kind")
+        yield ("kind",), f"{config.kind!r} is unknown, rename it or install the package that brings it {known}"
+        return
+    try:
+        plugin_of(config.kind)
+    except ConfigError as error:
+        yield ("kind",), str(error)
+    for one in fields(config):
+        default = one.default_factory() if one.default_factory is not MISSING else one.default
+        if one.name not in PLUGIN_FIELDS and getattr(config, one.name) != default and one.name != "adapter":
+            yield (one.name,), f"a source of kind {config.kind} does not read it; its package's own go below `options:`"
+    yield from ((("options", *at), "is null; leave it out") for at in _nulls(config.options))
+
+
+def _nulls(value: Any) -> Iterator[Location]:
+    """Places of nulls, which the copy that `winnow init` keeps has not."""
+    if value is None:
+        yield ()
+    pairs = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, below in pairs:
+        yield from ((key, *at) for at in _nulls(below))
 
 
 def _price_problems(config: SourceConfig) -> Iterator[Problem]:

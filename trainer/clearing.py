@@ -70,7 +70,7 @@ def _used(home: Path, projects: Sequence[int]) -> set[str]:
     """Adapters that a project's history of promotions or one of its sources names."""
     used: set[str] = set()
     for project_id in projects:
-        project = load_project(home, project_id)
+        project = load_project(home, project_id, fresh=True)  # another host may have promoted one just now
         used |= set(adapters.history(project.folder))
         used |= {source.adapter for source in project.experiment.sources if source.adapter}
     return used

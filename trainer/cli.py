@@ -12,22 +12,26 @@ from typing import NoReturn
 import click
 from rich.console import Console
 
-from label_configs.errors import EnvironmentFault, WinnowError
-from ml_backend.settings import with_secrets
+from label_configs.errors import WinnowError
+from ml_backend.log_events import LogEvent, tell
+from ml_backend.log_format import logs_json
 from trainer.adapters_command import adapters
 from trainer.agreement_command import agreement
 from trainer.bulk.commands import classify, codebook
 from trainer.candidates_command import candidates
 from trainer.curve_command import curve
+from trainer.doctor.command import doctor
 from trainer.effort_command import effort
 from trainer.evaluate_command import evaluate
 from trainer.import_command import import_
 from trainer.init_command import init
 from trainer.logs import settings_and_log
+from trainer.password_command import password
 from trainer.prelabel_command import prelabel, status
 from trainer.pull_command import pull
 from trainer.python_version import check_python
 from trainer.report_command import report
+from trainer.reproduce_command import reproduce
 from trainer.review_command import review
 from trainer.train_command import train
 
@@ -41,7 +45,8 @@ def cli() -> None:
     """Language models propose codes in Label Studio, coders reject the wrong ones, and what they verified trains the
     next model.
 
-    Deployment is set by WINNOW_* environment variables (see the README), the experiment by one winnow.yaml.
+    Deployment is set by WINNOW_* environment variables (see ml_backend/docs/settings.md), the experiment by one
+    winnow.yaml.
 
     \b
     Example:
@@ -53,18 +58,22 @@ def cli() -> None:
 def up() -> None:
     """Start Redis, web, workers and scheduler, and stop them together with Ctrl-C.
 
+    One that crashes is started again, after a pause of a second to a minute.
+
     \b
     Example:
       export WINNOW_LABEL_STUDIO_URL=http://127.0.0.1:8080 WINNOW_LABEL_STUDIO_TOKEN=...
       winnow up
     """
     from ml_backend.labelstudio import LabelStudioClient
-    from trainer.up import Installation, check_port
+    from trainer.first_passwords import first_passwords
+    from trainer.up import Installation, check_port, embedded_redis_answers
 
     settings = settings_and_log()
     LabelStudioClient(settings)  # without a token the workers could do nothing
-    check_port(settings.host, settings.port)
-    with Installation(with_secrets(settings)) as installation:
+    if not embedded_redis_answers(settings):  # else it is this folder that is in use, which is told below
+        check_port(settings.host, settings.port)
+    with Installation(first_passwords(settings, console)) as installation:
         console.print(f"Winnow is up at {settings.backend_url}. Logs: {settings.logs_folder}. Stop with Ctrl-C.")
         installation.wait()
     console.print("Stopped.")
@@ -78,9 +87,13 @@ def serve() -> None:
     Example:
       WINNOW_REDIS_URL=redis://127.0.0.1:6379/0 winnow serve
     """
+    from trainer.first_passwords import first_passwords
     from trainer.serving import run_web
+    from trainer.up import check_port
 
-    run_web(settings_and_log())
+    settings = settings_and_log()
+    check_port(settings.host, settings.port)  # before anything is written
+    run_web(first_passwords(settings, console))
 
 
 @cli.command()
@@ -116,6 +129,7 @@ cli.add_command(init)
 
 cli.add_command(import_)
 cli.add_command(pull)
+cli.add_command(password)
 cli.add_command(prelabel)
 cli.add_command(status)
 cli.add_command(train)
@@ -125,26 +139,10 @@ cli.add_command(agreement)
 cli.add_command(evaluate)
 cli.add_command(effort)
 cli.add_command(report)
+cli.add_command(reproduce)
 
 
-@cli.command()
-@click.option("--config", type=click.Path(path_type=Path), help="A winnow.yaml to check as well, models included.")
-@click.option("--project", "project_id", type=int, help="A project to check as well.")
-def doctor(config: Path | None, project_id: int | None) -> None:
-    """Check Python, settings, Redis, Label Studio, ports, configuration and model files; say what to do.
-
-    \b
-    Example:
-      winnow doctor --config winnow.yaml
-    """
-    from trainer.doctor import examine, findings_table
-
-    findings = examine(config, project_id)
-    console.print(findings_table(findings))
-    wrong = [f for f in findings if not f.ok]
-    if wrong:
-        names = ", ".join(f.name for f in wrong)
-        raise EnvironmentFault(f"{len(wrong)} of {len(findings)} checks failed ({names}); do what the table says")
+cli.add_command(doctor)
 
 
 @cli.command()
@@ -174,7 +172,11 @@ cli.add_command(curve)
 
 
 def _fail(message: str) -> NoReturn:
-    click.echo("winnow: " + " ".join(line.strip() for line in message.splitlines() if line.strip()), err=True)
+    told = " ".join(line.strip() for line in message.splitlines() if line.strip())
+    if logs_json():
+        tell(log, LogEvent.COMMAND_FAILED, reason=told)
+    else:
+        click.echo(f"winnow: {told}", err=True)
     sys.exit(2)
 
 

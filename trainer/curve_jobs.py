@@ -12,6 +12,7 @@ from redis import Redis
 from label_configs.errors import QueueError, TrainingError
 from ml_backend import adapters, queue
 from ml_backend.experiment import load_project
+from ml_backend.log_events import LogEvent, tell
 from ml_backend.settings import load_settings
 from ml_backend.training_config import Training
 from trainer.alone import alone
@@ -43,7 +44,8 @@ def run_cell(project_id: int, curve_id: str, share: int, seed: int) -> str:
         try:
             cell = train_cell(plan, share, seed, adapters.store_of(settings.home), watch)
         except TrainingError as error:
-            log.warning("project %s: curve %s, cell %s: %s", project_id, curve_id, cell_name(share, seed), error)
+            cell_id = cell_name(share, seed)
+            tell(log, LogEvent.CELL_FAILED, project=project_id, curve=curve_id, cell=cell_id, reason=error)
             return "failed"
     return "stopped" if cell is None else "done"
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from redis import Redis
 
+from ml_backend.changed_projects import changing_requests
 from ml_backend.experiment import Project
+from ml_backend.log_events import LogEvent, tell
 from ml_backend.round_queue import enqueue_round, round_at_hand
 from ml_backend.task_reader import TaskReader
 from trainer.mirror_file import MirrorFile
@@ -45,13 +47,14 @@ class DueRounds:
 
         One round of a project at a time: while one is at hand, nothing is asked of Label Studio. A round that is due
         waits until nothing was decided for ``quiet_seconds``, as far as looks have seen, but at most ``PATIENCE`` times
-        as long. Raises LabelStudioError, QueueError, TrainingError, EnvironmentFault.
+        as long; after the clock was set back, a decision of its future keeps nobody waiting. Raises LabelStudioError,
+        QueueError, TrainingError, EnvironmentFault.
         """
         training, folder = project.experiment.training, rounds_folder(project.home, project.id)
         if training is None or round_at_hand(self._redis, project.id):
             return False
         if interrupted(folder):
-            log.info("project %s: the last round was cut off, it is started anew", project.id)
+            tell(log, LogEvent.ROUND_CUT_OFF, project=project.id)
             return enqueue_round(self._redis, project, resume=True)
         now = now or datetime.now(UTC)
         at = at or Look(self._reader, project, now)
@@ -59,12 +62,14 @@ class DueRounds:
         if verdict is None:
             self._due_since.pop(project.id, None)
             return False
-        since = self._due_since.setdefault(project.id, now)
+        since = self._due_since[project.id] = min(now, self._due_since.get(project.id, now))
         quiet, decided = timedelta(seconds=training.quiet_seconds), at.decided_at
-        if decided is not None and now - decided < quiet and now - since < PATIENCE * quiet:
+        restless = decided is not None and timedelta() <= now - decided < quiet
+        if restless and now - since < PATIENCE * quiet:
             return False
         del self._due_since[project.id]
-        log.info("project %s: a round is due (%s verified documents)", project.id, verdict)
+        led = changing_requests(self._redis, project.id)
+        tell(log, LogEvent.ROUND_DUE, project=project.id, documents=verdict, requests=led or None)
         return enqueue_round(self._redis, project)
 
     def _verdict(self, project: Project, at: Look, folder: Path) -> int | None:

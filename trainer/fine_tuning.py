@@ -19,6 +19,7 @@ from ml_backend.adapter_files import Adapter
 from ml_backend.adapters import AdapterStore
 from ml_backend.calibration import TemperatureFit, temperature_fit
 from ml_backend.probabilities import Floats
+from ml_backend.request_ids import request_ids
 from trainer.bars import bars_in
 from trainer.example_report import report_files
 from trainer.fit_plan import EXAMPLES_FILE
@@ -61,20 +62,26 @@ def fine_tune(tuning: FineTuning, folder: Path, store: AdapterStore, watch: Watc
     return None if notes is None else _judged(tuning, folder, store, notes)
 
 
-def train_and_ask(tuning: FineTuning, folder: Path, watch: Watch) -> tuple[str, ...] | None:
+def train_and_ask(tuning: FineTuning, folder: Path, watch: Watch, devices: int | None = None) -> tuple[str, ...] | None:
     """``fine_tune`` without verdict and publication: what the holdout was answered lies in ``folder`` afterwards.
 
-    What a person should know of it, None where ``watch`` had it stopped.
+    On so many ``devices`` where there are as many, else on all that there are. What a person should know of it, None
+    where ``watch`` had it stopped.
     """
     tuning.check()
     notes = tuning.notes
     path = folder / OUTCOME_FILE
     if not path.exists():
-        told = supervise(folder, path, launch_command(folder, visible_devices()), watch)
+        told = supervise(folder, path, launch_command(folder, _devices(devices)), watch)
         if told is None:
             return None
         notes += told
     return notes
+
+
+def _devices(asked: int | None) -> int:
+    there = visible_devices()
+    return min(asked, there) if asked else there
 
 
 def _judged(tuning: FineTuning, folder: Path, store: AdapterStore, notes: tuple[str, ...]) -> FineTuned:
@@ -90,7 +97,8 @@ def _judged(tuning: FineTuning, folder: Path, store: AdapterStore, notes: tuple[
     calibration = temperature_fit(probabilities["new"], tuning.truth, tuning.codebook)
     adapter = store.publish(
         folder / "adapter",
-        manifest_of(tuning, outcome, verdict, calibration, predicted) | {"notes": notes, "unseen": tuning.unseen},
+        manifest_of(tuning, outcome, verdict, calibration, predicted)
+        | {"notes": notes, "unseen": tuning.unseen, "requests": request_ids()},
         beside(tuning.recipe, folder, EXAMPLES_FILE, *report_files(folder), *tuning.beside),
     )
     return FineTuned(adapter, verdict, calibration, outcome["loss"], new, current, probabilities, predicted, notes)

@@ -1,6 +1,6 @@
 """Fine-tune a LoRA adapter, and ask it and what it would replace about the holdout. Runs in a process of its own.
 
-    python -m trainer.fit ROUND_FOLDER
+    python -m trainer.fit ROUND_FOLDER [REQUEST_ID]
 
 reads ``plan.json``, ``codebook.yaml`` and ``examples.parquet``; prints progress as JSON lines; writes ``adapter/``,
 which is whole or not there, and, last, ``outcome.json``. Started again on the same folder it goes on: from the newest
@@ -11,7 +11,6 @@ does this; the first alone writes, tells and judges.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 import signal
@@ -33,11 +32,15 @@ from ml_backend.atomic import sync, write_atomically
 from ml_backend.causal_model import can_share
 from ml_backend.devices import DeviceFacts, device_facts, set_threads
 from ml_backend.prompts import Prompt
+from ml_backend.request_ids import under
+from ml_backend.settings import load_settings
 from ml_backend.snapshot import read_examples
 from trainer.base_model import load_trainable, resolved
 from trainer.checkpoints import Checkpoints
+from trainer.first_batch import begin_with_what_fits
 from trainer.fit_plan import EXAMPLES_FILE, FitPlan
 from trainer.judging import chosen, judge_holdout
+from trainer.logs import log_to_stderr
 from trainer.recipe import LoraRecipe, Quantization
 from trainer.tether import tie
 from trainer.training import Emit, StartAgain, train
@@ -52,7 +55,7 @@ def run(folder: Path, emit: Emit) -> None:
     processes = PartialState(cpu=facts.kind == "cpu")
     if not processes.is_main_process:
         emit = _silent
-    set_threads(plan.threads)
+    threads = set_threads(plan.threads)
     recipe = resolved(plan.recipe, facts)
     codebook = load_codebook(plan.codebook)
     examples = read_examples(folder / EXAMPLES_FILE)
@@ -66,6 +69,9 @@ def run(folder: Path, emit: Emit) -> None:
     outcome = {
         **json.loads((folder / TRAINED).read_text(encoding="utf-8")),
         "device": facts.name,
+        "devices": processes.num_processes,
+        "threads": threads,
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "precision": recipe.precision.value,
         "predictions": {who: [list(labels) for labels in chosen(codebook, rows)] for who, rows in judged.items()},
         "probabilities": judged,
@@ -93,6 +99,10 @@ def _fine_tune(
             f"base {plan.base}: its layers cannot share a prompt's beginning, which training needs; use another base"
         )
     prompt = Prompt(recipe.prompt, codebook, tokenizer, recipe.max_document_tokens)
+    if plan.micro_batch_size is None and PartialState().is_main_process:
+        checkpoints = Checkpoints(folder / "checkpoints")
+        begin_with_what_fits(model, prompt, training, recipe, facts, checkpoints, emit, negatives=plan.negatives)
+    PartialState().wait_for_everyone()
     emit({"stage": "train", "training": len(training)})
     started = time.monotonic()
     loss = train(
@@ -105,12 +115,19 @@ def _fine_tune(
         negatives=plan.negatives,
         balance=plan.balance,
         checkpoint_seconds=plan.checkpoint_seconds,
+        micro_batch_size=plan.micro_batch_size,
     )
     if PartialState().is_main_process:
-        trained = {"loss": loss, "training_seconds": round(time.monotonic() - started, 1)}
+        checkpoints = Checkpoints(folder / "checkpoints")
+        trained = {
+            "loss": loss,
+            "training_seconds": round(time.monotonic() - started, 1),
+            "micro_batch_size": checkpoints.micro_batch_size or plan.micro_batch_size or recipe.micro_batch_size,
+            "resumed": checkpoints.resumed,
+        }
         write_atomically(folder / TRAINED, json.dumps(trained))
         save_adapter(model, folder / ADAPTER)
-        Checkpoints(folder / "checkpoints").clear()
+        checkpoints.clear()
 
 
 def save_adapter(model: Any, folder: Path) -> None:
@@ -138,7 +155,6 @@ def save_adapter(model: Any, folder: Path) -> None:
 
 def main() -> int:
     """Entry of the round's process: 0, or 2 with one JSON line that holds the error; 3 to be started again."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
 
     def emit(progress: Mapping[str, Any]) -> None:
         sys.stdout.write(json.dumps(dict(progress)) + "\n")
@@ -148,7 +164,9 @@ def main() -> int:
     if launched:
         tie(os.getppid())  # the launcher may be killed without a word to its processes
     try:
-        run(Path(sys.argv[1]), emit)
+        log_to_stderr(load_settings())
+        with under(sys.argv[2:]):
+            run(Path(sys.argv[1]), emit)
     except WinnowError as error:
         emit({"error": str(error)})
     except torch.OutOfMemoryError as error:

@@ -18,6 +18,7 @@ class FitPlan:
     """What a round's process is told: paths, base, recipe, and how ``sequences`` makes its examples into rows.
 
     ``current`` is the adapter to compare with, None for the base; ``bars`` are the project's sources that stand beside.
+    ``micro_batch_size`` is that of an earlier training that this one repeats, None for the recipe's.
     ``checkpoint_seconds`` is how much of its work a process may lose at most, or a 20th of it where that is more.
     """
 
@@ -31,6 +32,7 @@ class FitPlan:
     balance: Balance = Balance.NONE
     bars: tuple[Bar, ...] = ()
     checkpoint_seconds: float = 60.0
+    micro_batch_size: int | None = None
 
     @classmethod
     def read(cls, folder: Path) -> FitPlan:
@@ -47,4 +49,5 @@ class FitPlan:
             Balance(data.get("balance", Balance.NONE)),
             tuple(Bar.from_json(bar) for bar in data.get("bars", ())),
             float(data.get("checkpoint_seconds", 60.0)),
+            data.get("micro_batch_size"),
         )

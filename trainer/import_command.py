@@ -39,7 +39,8 @@ def import_(
     """Import the documents in FILE (.csv, .tsv, .json, .jsonl, .parquet) as tasks; those already there are left out.
 
     Documents are told apart by their ids. All other columns are kept in the task's data. Documents with the same text,
-    or nearly so, are imported and listed. Stopped by whatever, the same command goes on where it was.
+    or nearly so, are imported and listed. Stopped by whatever, the same command goes on where it was. A Label Studio
+    that goes away meanwhile is waited for, and what was on its way is looked for before it is sent again.
 
     \b
     Example:

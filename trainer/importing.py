@@ -1,13 +1,13 @@
 """Documents become tasks in bulk: each once, a file's with all columns of its row; copies are told of.
 
 What is in the project says what is missing, so an import that was killed goes on by itself. One batch is on its way to
-Label Studio while the next is read and compared.
+Label Studio while the next is read and compared. See ``sending`` for a Label Studio that goes away.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, time
@@ -27,6 +27,7 @@ from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.row_report import OnError, RowProblem, RowReport, reporting
 from trainer.bulk.meter import Meter
 from trainer.duplicates import Copies, Likeness, Pair, write_pairs
+from trainer.sending import Sender
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +114,7 @@ class Importer:
         self._text_key = project.experiment.text
         self._own = {*wire.OWN_KEYS, self._text_key}
         self._hidden: set[str] = set()
+        self._sender = Sender(client, project.id)
 
     def run_file(self, source: Source, checked: Checked, console: Console) -> Imported:
         """Import what the project lacks of a file that was checked, and list the copies beside the project's files."""
@@ -132,6 +134,7 @@ class Importer:
         with Meter(total, 0, console, doing="importing", did="imported") as meter:
             try:
                 self._send(self._batches(records, known, copies, done), meter, done)
+                self._sender.settle()
             except (KeyboardInterrupt, WinnowError):
                 log.warning("stopped after %d documents; the same command goes on from there", done.imported)
                 raise
@@ -143,7 +146,7 @@ class Importer:
         """Ids of the documents in the project, and by the digest of each text the id of one that has it."""
         known: set[str] = set()
         texts: dict[str, str] = {}
-        for data in self._client.task_data(self._project.id):
+        for data in self._sender.there():
             identifier, text = str(data.get("document_id") or ""), data.get(self._text_key)
             known.add(identifier)
             if isinstance(text, str):
@@ -181,13 +184,14 @@ class Importer:
 
         with ThreadPoolExecutor(1, "import") as sender:
             sending: Future[int] | None = None
-            for batch in batches:
+            try:
+                for batch in batches:
+                    arrived(sending)
+                    sending = sender.submit(self._sender.send, batch)
                 arrived(sending)
-                sending = sender.submit(self._import, batch)
-            arrived(sending)
-
-    def _import(self, batch: Sequence[wire.JsonObject]) -> int:
-        return len(self._client.import_tasks(self._project.id, batch))
+            except BaseException:
+                self._client.stop_waiting()  # else the sender's thread would wait on for a Label Studio that is away
+                raise
 
     def _data(self, record: FileRecord) -> wire.JsonObject:
         """The task's data: the document, and the other columns of its row under names that are not Winnow's own."""

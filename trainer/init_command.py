@@ -69,6 +69,7 @@ def init(
     from label_configs.codebook import load_codebook
     from ml_backend.experiment import load_experiment
     from ml_backend.labelstudio import LabelStudioClient
+    from ml_backend.plugin_check import checked_plugins
     from ml_backend.set_up import carry_out, not_agreed, plan_set_up
     from trainer.jobs import recipe_of
     from trainer.model_files import check_models, models_of
@@ -82,6 +83,7 @@ def init(
         client = LabelStudioClient(settings)
         experiment, codebook = load_experiment(config, _codebook_of(client, project_id))
     check_models(models_of(experiment), config.parent)  # what cannot be is said now, not by a worker's log
+    checked_plugins(experiment, config)
     if experiment.training:
         recipe_of(experiment.training)
     client.version()

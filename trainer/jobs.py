@@ -22,7 +22,9 @@ from label_configs.records import Proposal
 from ml_backend import adapters, queue
 from ml_backend.experiment import Project, load_project
 from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.log_events import LogEvent, tell
 from ml_backend.proposing import Plan
+from ml_backend.request_ids import newest, request_ids, under
 from ml_backend.settings import Settings, load_settings
 from ml_backend.training_config import Training
 from trainer.alone import alone
@@ -32,7 +34,17 @@ from trainer.finishing import finish_promotions
 from trainer.gate import Verdict
 from trainer.recipe import LoraRecipe, load_recipe, recipe_with
 from trainer.round_examples import RoundExamples
-from trainer.rounds import JUDGED, RoundRecord, RoundState, list_rounds, round_id, rounds_folder, save_round, save_seen
+from trainer.rounds import (
+    JUDGED,
+    RoundRecord,
+    RoundState,
+    list_rounds,
+    round_id,
+    rounds_folder,
+    save_round,
+    save_seen,
+    start_time,
+)
 from trainer.standing import keep_standing
 from trainer.supervision import LOG_FILE, Watch
 from trainer.telling import Telling
@@ -54,6 +66,7 @@ def run_round(project_id: int, resume: bool = False) -> str:
     client = LabelStudioClient(settings)
     project = load_project(settings.home, project_id)
     record = perform_round(settings, redis, client, project, resume=resume)
+    project = load_project(settings.home, project_id)  # as it is by now: a round takes its time
     finish_promotions(redis, client, project, chunk=settings.chunk_documents)
     return record.id if record else ""
 
@@ -83,7 +96,7 @@ def perform_round(
     rounds = rounds_folder(settings.home, project.id)
     with alone(rounds, WAIT_SECONDS) as lock:
         if lock is None:
-            log.info("project %s: another process has its round", project.id)
+            tell(log, LogEvent.ROUND_ELSEWHERE, project=project.id)
             return None
         records = list_rounds(rounds)
         cut_off = bool(records) and records[-1].state is RoundState.RUNNING
@@ -96,7 +109,8 @@ def perform_round(
             begun = _new(settings, client, project, telling)
         if begun.record.state is not RoundState.RUNNING:
             return begun.record
-        return _Carrying(redis, client, project, begun, lock).out()
+        with under(begun.record.requests):
+            return _Carrying(redis, client, project, begun, lock).out()
 
 
 def _training_of(project: Project) -> Training:
@@ -113,9 +127,10 @@ def _resumed(rounds: Path, record: RoundRecord, training: Training) -> Begun | N
     except WinnowError as error:
         save_round(rounds, replace(record, state=RoundState.FAILED, reason=str(error), ended_at=datetime.now(UTC)))
         return None
-    log.info("project %s: round %s was cut off and goes on", record.project, record.id)
-    record = replace(record, notes=_with(record.notes, "it was cut off and went on from its last checkpoint"))
+    notes = _with(record.notes, "it was cut off and went on from its last checkpoint")
+    record = replace(record, notes=notes, requests=newest((*record.requests, *request_ids())))
     save_round(rounds, record)
+    tell(log, LogEvent.ROUND_RESUMED, project=record.project, round=record.id, requests=record.requests or None)
     return Begun(record, tuning, None)
 
 
@@ -134,7 +149,8 @@ def _new(settings: Settings, client: LabelStudioClient, project: Project, tellin
 
 
 def _fail_to_begin(project: Project, reading: Reading, error: Exception) -> None:
-    rounds, now = rounds_folder(project.home, project.id), datetime.now(UTC)
+    rounds = rounds_folder(project.home, project.id)
+    now = start_time(rounds, datetime.now(UTC))
     documents, why = [example.document_id for example in reading.examples], _reason(error)
     identifier = round_id(json.dumps(documents), why, "", project.codebook.fingerprint)
     save_seen(rounds, identifier, documents)
@@ -143,7 +159,7 @@ def _fail_to_begin(project: Project, reading: Reading, error: Exception) -> None
         RoundRecord(identifier, project.id, RoundState.FAILED, len(documents), 0, 0, reason=why, started_at=now,
                     ended_at=now, seconds=0.0),
     )  # fmt: skip
-    log.error("project %s: a round cannot begin: %s", project.id, why)
+    tell(log, LogEvent.ROUND_NOT_BEGUN, project=project.id, reason=why)
 
 
 def _begin(settings: Settings, project: Project, reading: Reading) -> Begun:
@@ -160,18 +176,20 @@ def _begin(settings: Settings, project: Project, reading: Reading) -> Begun:
     save_seen(rounds, tuning.id, (example.document_id for example in reading.examples))
     for known in list_rounds(rounds):
         if known.id == tuning.id and known.state in JUDGED:
-            log.info("project %s: round %s was run on the same examples before", project.id, tuning.id)
+            tell(log, LogEvent.ROUND_KNOWN, project=project.id, round=tuning.id)
             return Begun(known, tuning, reading.proposals)
     record = RoundRecord(
         tuning.id, project.id, RoundState.RUNNING, len(reading.examples),
-        tuning.training_examples, len(tuning.truth), started_at=datetime.now(UTC), notes=tuning.notes,
-        leaks=len(found.report.leaks), silver_examples=found.report.silver,
+        tuning.training_examples, len(tuning.truth), started_at=start_time(rounds, datetime.now(UTC)),
+        notes=tuning.notes, leaks=len(found.report.leaks), silver_examples=found.report.silver, requests=request_ids(),
     )  # fmt: skip
     tuning.write(rounds / record.id, adapters.store_of(project.home))
     found.report.save(rounds / record.id)
     save_round(rounds, record)  # last: a record says that its folder is whole
-    log.info("project %s: round %s starts: %s training and %s holdout documents, %s leaks dropped", project.id,
-             tuning.id, record.training_examples, record.holdout_examples, record.leaks)  # fmt: skip
+    tell(
+        log, LogEvent.ROUND_STARTED, project=project.id, round=tuning.id, training=record.training_examples,
+        holdout=record.holdout_examples, leaks=record.leaks, requests=record.requests or None,
+    )  # fmt: skip
     return Begun(record, tuning, reading.proposals)
 
 
@@ -245,17 +263,20 @@ class _Carrying:
         try:
             return read_project(self._client, self._project).proposals
         except LabelStudioError as error:
-            log.warning("project %s: sources are not judged beside the adapter: %s", self._project.id, error)
+            tell(log, LogEvent.SOURCES_NOT_JUDGED, project=self._project.id, reason=error)
             return ()
 
     def _end(self, record: RoundRecord) -> RoundRecord:
         ended = datetime.now(UTC)
-        seconds = round((ended - (record.started_at or ended)).total_seconds(), 1)
+        seconds = round(max(0.0, (ended - (record.started_at or ended)).total_seconds()), 1)  # the clock was set back
         record = replace(record, ended_at=ended, seconds=seconds)
         save_round(self._rounds, record)
         self._telling.tell_last({**self._telling.last, "stage": record.state.value})
-        level = logging.ERROR if record.state is RoundState.FAILED else logging.INFO
-        log.log(level, "project %s: round %s: %s: %s", record.project, record.id, record.state.value, record.reason)
+        event = LogEvent.ROUND_FAILED if record.state is RoundState.FAILED else LogEvent.ROUND_ENDED
+        tell(
+            log, event, project=record.project, round=record.id, state=record.state.value, reason=record.reason,
+            adapter=record.adapter_id or None, seconds=seconds,
+        )  # fmt: skip
         return record
 
 

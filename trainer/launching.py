@@ -8,6 +8,7 @@ from ctypes.util import find_library
 from pathlib import Path
 
 from label_configs.errors import TrainingError, reason
+from ml_backend.request_ids import request_ids
 
 COUNT = "import torch; print(torch.cuda.device_count())"
 COUNT_SECONDS = 120  # importing torch from a cold disk takes long
@@ -16,10 +17,12 @@ COUNT_SECONDS = 120  # importing torch from a cold disk takes long
 def launch_command(folder: Path, devices: int) -> list[str]:
     """What to run for the round in ``folder`` on so many devices: one process for each.
 
-    Only the first process writes to the standard output; when one fails, all end.
+    Only the first process writes to the standard output; when one fails, all end. The id of the call that led to it
+    goes along, for its log.
     """
+    arguments = [str(folder), *request_ids()[-1:]]
     if devices <= 1:
-        return [sys.executable, "-m", "trainer.fit", str(folder)]
+        return [sys.executable, "-m", "trainer.fit", *arguments]
     options = {
         "--num_processes": devices,
         "--num_machines": 1,
@@ -30,7 +33,7 @@ def launch_command(folder: Path, devices: int) -> list[str]:
     }
     told = [part for option, value in options.items() for part in (option, str(value))]
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", *told]
-    return [*launch, "--module", "trainer.fit", str(folder)]
+    return [*launch, "--module", "trainer.fit", *arguments]
 
 
 def visible_devices() -> int:

@@ -5,9 +5,13 @@
     examples_digest, training_examples, holdout_examples, holdout_share, codebook (fingerprint)
     gate, metrics                        the verdict; on the holdout all figures of ``new``, ``current`` and the bars
     temperature, ece, ece_tempered       of the adapter's probabilities
-    seeds, git, packages, device, precision, training_seconds, made_at, round, project or examples_file
+    device, devices, threads, instructions, precision, micro_batch_size, resumed
+                                         what computed it, and how: of these depends in which order sums were summed
+    compared_with                        the adapter that was current, None for the base alone
+    seeds, git, packages, training_seconds, made_at, round, project or examples_file
 
-The store adds ``files``, the digest of every file.
+``trainer.fine_tuning`` adds ``notes``, ``unseen`` and ``requests``, the ids of the calls that led to the round, 20 at
+most. The store adds ``files``, the digest of every file.
 """
 
 from __future__ import annotations
@@ -33,6 +37,11 @@ from trainer.tuning import FineTuning
 PACKAGES = (
     "label-studio-winnow", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "safetensors", "tokenizers",
     "scikit-learn", "numpy",
+)  # fmt: skip
+
+# Of the outcome; one that an earlier version left has not all.
+COMPUTED = (
+    "device", "devices", "threads", "instructions", "precision", "micro_batch_size", "resumed", "training_seconds",
 )  # fmt: skip
 
 
@@ -76,9 +85,8 @@ def manifest_of(
         "ece": calibration.ece,
         "ece_tempered": calibration.ece_tempered,
         "seeds": {"training": recipe.seed, "bootstrap": SEED},
-        "device": outcome["device"],
-        "precision": outcome["precision"],
-        "training_seconds": outcome["training_seconds"],
+        "compared_with": tuning.current,
+        **{name: outcome[name] for name in COMPUTED if name in outcome},
         "git": working_tree(),
         "packages": packages(),
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),

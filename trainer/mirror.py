@@ -17,6 +17,7 @@ from typing import Self
 
 from label_configs.errors import EnvironmentFault, reason
 from label_configs.wire import JsonObject
+from ml_backend.log_events import LogEvent, tell
 from ml_backend.task_reader import ProjectReader, TaskReader
 from trainer.mirror_file import MirrorFile, is_damage, remove_mirror
 from trainer.mirror_refresh import Refresh, Told
@@ -111,13 +112,13 @@ class Mirror:
     @contextmanager
     def tasks(self, *, annotated_only: bool = False, predictions: bool = True) -> Iterator[Iterator[JsonObject]]:
         """Tasks by id with ``draft_exists``, in one state; one at a time in memory."""
-        with self._file.reading():
+        with self._damage_ends_it(), self._file.reading():
             yield self._file.tasks(annotated_only=annotated_only, predictions=predictions)
 
     @contextmanager
     def blocks(self) -> Iterator[Blocks]:
         """Tasks in one state, block by block."""
-        with self._file.reading():
+        with self._damage_ends_it(), self._file.reading():
             begun = self._file.facts().get("begun", "")
             names = {block: f"{begun}-{number}" for block, number in self._file.blocks().items()}
             yield Blocks(names, self._file.counts()[0], self._file)
@@ -143,7 +144,7 @@ class Mirror:
             except EnvironmentFault as error:
                 if not is_damage(error.__cause__):
                     raise
-                log.warning("%s; it is read anew", error)
+                tell(log, LogEvent.MIRROR_DAMAGED, reason=error)
                 self._file.close()
                 remove_mirror(self._folder)
                 self._file = MirrorFile(self._folder)
@@ -154,6 +155,16 @@ class Mirror:
         look.annotations()
         if whole:
             look.predictions()
+
+    @contextmanager
+    def _damage_ends_it(self) -> Iterator[None]:
+        """A file that turns out to be damaged while it is read is read anew at the next refresh."""
+        try:
+            yield
+        except EnvironmentFault as error:
+            if is_damage(error.__cause__):
+                remove_mirror(self._folder)
+            raise
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any, Self
 from label_configs import wire
 from label_configs.errors import EnvironmentFault, reason
 from label_configs.wire import JsonObject
+from ml_backend.log_events import LogEvent, tell
 from ml_backend.task_reader import TaskStamp, VersionCount
 from trainer.mirror_schema import BLOCK_TASKS, SCHEMA_VERSION, make_tables
 
@@ -48,10 +50,10 @@ class MirrorFile:
             folder.mkdir(parents=True, exist_ok=True)
             try:
                 self._base = self._open()
-            except sqlite3.DatabaseError as error:
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
                 if not is_damage(error):
                     raise
-                log.warning("%s: damaged or of another version (%s), it is read anew", self.path, reason(error))
+                tell(log, LogEvent.MIRROR_DAMAGED, file=self.path, reason=reason(error))
                 remove_mirror(folder)
                 self._base = self._open()
 
@@ -90,16 +92,18 @@ class MirrorFile:
 
     def query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """The rows that a statement of SQL gives."""
-        return self._base.execute(statement, values).fetchall()
+        with _faults(self.path):
+            return self._base.execute(statement, values).fetchall()
 
     def facts(self) -> dict[str, str]:
         """All facts by name."""
         with _faults(self.path):
-            return dict(self._base.execute("SELECT name, value FROM facts"))
+            return {name: unsealed(value) for name, value in self._base.execute("SELECT name, value FROM facts")}
 
     def set_facts(self, facts: Mapping[str, str]) -> None:
         """Set these facts, others stay."""
-        self._base.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", facts.items())
+        rows = [(name, _sealed(value)) for name, value in facts.items()]
+        self._base.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", rows)
 
     def counts(self) -> tuple[int, int]:
         """How many tasks there are, and how many annotations that are no skips."""
@@ -108,8 +112,9 @@ class MirrorFile:
 
     def task(self, task_id: int) -> JsonObject | None:
         """A task without its predictions, None where it is not there."""
-        found = self._base.execute("SELECT body FROM tasks WHERE id = ?", [task_id]).fetchone()
-        return json.loads(found[0]) if found else None
+        with _faults(self.path):
+            found = self._base.execute("SELECT body FROM tasks WHERE id = ?", [task_id]).fetchone()
+            return self._opened(found[0], task_id) if found else None
 
     def put(self, task: JsonObject) -> Difference:
         """Write a kept task, over an older state; in what it is another than before."""
@@ -124,12 +129,12 @@ class MirrorFile:
             "ON CONFLICT (id) DO UPDATE SET updated_at = excluded.updated_at, submitted = excluded.submitted, "
             "annotated = excluded.annotated, latest = excluded.latest, body = excluded.body",
             [task["id"], task["updated_at"], wire.submitted(task), len(task["annotations"]), max(times, default=None),
-             body],
+             _sealed(body)],
         )  # fmt: skip
         self._base.execute("DELETE FROM predictions WHERE task = ?", [task["id"]])
         self._base.executemany(
             "INSERT INTO predictions VALUES (?, ?, ?, ?, ?)",
-            [(task["id"], one["id"], one["model_version"] or "", one["created_at"], text)
+            [(task["id"], one["id"], one["model_version"] or "", one["created_at"], _sealed(text))
              for one, text in zip(task["predictions"], predictions, strict=True)],
         )  # fmt: skip
         self._touch([task["id"]])
@@ -143,8 +148,10 @@ class MirrorFile:
         """Remove tasks that are there."""
         difference = Difference()
         for task_id in task_ids:
-            (annotated,) = self._base.execute("SELECT annotated FROM tasks WHERE id = ?", [task_id]).fetchone()
-            difference |= Difference(True, bool(annotated))
+            found = self._base.execute("SELECT annotated FROM tasks WHERE id = ?", [task_id]).fetchone()
+            if found is None:
+                raise sqlite3.DatabaseError("a row is gone")
+            difference |= Difference(True, bool(found[0]))
             self.query("INSERT OR IGNORE INTO uncounted VALUES (?)", task_id)
             self._base.execute("DELETE FROM tasks WHERE id = ?", [task_id])
             self._base.execute("DELETE FROM predictions WHERE task = ?", [task_id])
@@ -171,7 +178,14 @@ class MirrorFile:
 
     def _predictions(self, task_id: int) -> list[str]:
         rows = self._base.execute("SELECT body FROM predictions WHERE task = ? ORDER BY id", [task_id])
-        return [row[0] for row in rows]
+        return [unsealed(row[0]) for row in rows]
+
+    @staticmethod
+    def _opened(sealed: str, task_id: int) -> JsonObject:
+        task: JsonObject = json.loads(unsealed(sealed))
+        if task["id"] != task_id:
+            raise sqlite3.DatabaseError("a row has another task's id")
+        return task
 
     def stamp(self, task_id: int) -> TaskStamp | None:
         """A task's stamp, None where it is not there."""
@@ -180,7 +194,7 @@ class MirrorFile:
 
     def stamps(self) -> dict[int, TaskStamp]:
         """Every task's stamp by its id."""
-        rows = self._base.execute("SELECT id, updated_at, submitted FROM tasks ORDER BY id")
+        rows = self.query("SELECT id, updated_at, submitted FROM tasks ORDER BY id")
         return {task_id: TaskStamp(task_id, updated_at, submitted) for task_id, updated_at, submitted in rows}
 
     def tasks(
@@ -193,8 +207,9 @@ class MirrorFile:
         first, last = (0, -1) if block is None else (block * BLOCK_TASKS, (block + 1) * BLOCK_TASKS - 1)
         chosen = ["annotated > 0"] * annotated_only + [f"id BETWEEN {first} AND {last}"] * (block is not None)
         where = f"WHERE {' AND '.join(chosen)}" if chosen else ""
-        for task_id, draft, body in self._base.execute(f"SELECT id, draft, body FROM tasks {where} ORDER BY id"):
-            task = json.loads(body)
+        tasks = f"SELECT id, draft, body FROM tasks {where} ORDER BY id"  # nosec B608 # of the words above
+        for task_id, draft, body in self._base.execute(tasks):
+            task = self._opened(body, task_id)
             if predictions:
                 task["predictions"] = [json.loads(one) for one in self._predictions(task_id)]
             yield {**task, "draft_exists": bool(draft)}
@@ -225,6 +240,7 @@ class MirrorFile:
         self.path.touch(mode=0o600)
         self.path.chmod(0o600)
         base = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+        base.text_factory = lambda text: text.decode(errors="replace")  # what is damaged fails its checksum
         try:
             (version,) = base.execute("PRAGMA user_version").fetchone()
             if version == 0:
@@ -243,14 +259,30 @@ class MirrorFile:
 
 
 def is_damage(error: BaseException | None) -> bool:
-    """Whether an error says that the file is no such database, and not that it is occupied or the disk is full."""
-    return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+    """Whether an error says that the file is no such database, and not that it is occupied or the disk is full.
+
+    A UnicodeDecodeError comes of SQLite's own message, where it quotes a name that is damaged.
+    """
+    wrong = isinstance(error, sqlite3.DatabaseError | UnicodeDecodeError)
+    return wrong and not isinstance(error, sqlite3.OperationalError)
 
 
 def remove_mirror(folder: Path) -> None:
     """Forget what was read of a project; it is read anew when it is next wanted."""
     for name in (MIRROR_FILE, f"{MIRROR_FILE}-wal", f"{MIRROR_FILE}-shm"):
         (folder / name).unlink(missing_ok=True)
+
+
+def _sealed(text: str) -> str:
+    """With a checksum: SQLite keeps none, and a bit that flips within a text makes another text."""
+    return f"{zlib.crc32(text.encode()):08x}{text}"
+
+
+def unsealed(sealed: object) -> str:
+    """The text. Raises sqlite3.DatabaseError where it is not what was written."""
+    if not isinstance(sealed, str) or _sealed(sealed[8:]) != sealed:
+        raise sqlite3.DatabaseError("a row is damaged")
+    return sealed[8:]
 
 
 def _json(value: JsonObject) -> str:
@@ -266,7 +298,7 @@ def _json(value: JsonObject) -> str:
 def _faults(path: Path) -> Iterator[None]:
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
         raise EnvironmentFault(
             f"{path}: cannot be read or written ({reason(error)}); see the folder's rights and free space, or delete "
             "the file: it is made anew"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 BLOCK_TASKS = 256  # ids of tasks, in order, that make up a block
 
 _STATEMENTS = (

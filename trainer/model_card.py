@@ -32,7 +32,9 @@ def model_card(adapter: Adapter, codebook: Codebook, *, merged: bool) -> str:
     prompt = PromptTemplate(prompt_of(adapter), codebook)
     question = prompt.questions[0]
     user = "\n".join(filter(None, (prompt.user("{document}"), prompt.question(question))))
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)  # Markdown, not HTML
+    environment = jinja2.Environment(  # nosec B701 # Markdown, not HTML
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    )
     environment.filters |= {"plain": _plain, "figure": figure}
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         metadata=_metadata(adapter, codebook, merged=merged),

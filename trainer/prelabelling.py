@@ -49,6 +49,10 @@ class Prelabelling:
         """
         if enqueue_prelabel(self.redis, self.client, self.project, chunk=self.chunk):
             self.watch(console)
+            if not prelabel_progress(self.redis, self.project.id).version:
+                console.print("Redis was emptied meanwhile; what is missing is asked for again.")
+                self.run(console)
+                return
         elif not prelabel_progress(self.redis, self.project.id)[TaskState.LEFT]:
             console.print("Every open task has its proposals.")
         self._say_what_was_left(console)

@@ -18,8 +18,9 @@ def pull(project_id: int, out: Path | None, as_json: bool) -> None:
     """Mirror a project's documents, annotations, decisions, predictions and proposals into Parquet files.
 
     Only what changed since the last pull is read and written. Stopped by whatever, the folder is as it was before, and
-    the same command goes on where it was. Commands that judge read the project's own folder with --offline; pandas and
-    others read each table with its folder's name. The folder holds documents and coders' ids: keep it as you keep them.
+    the same command goes on where it was. A Label Studio that goes away meanwhile is waited for. Commands that judge
+    read the project's own folder with --offline; pandas and others read each table with its folder's name. The folder
+    holds documents and coders' ids: keep it as you keep them.
 
     \b
     Example:
@@ -33,7 +34,8 @@ def pull(project_id: int, out: Path | None, as_json: bool) -> None:
 
     settings = settings_and_log()
     project = load_project(settings.home, project_id)
-    done = Pull(project, out or project.folder / PULLED, stderr).run(LabelStudioClient(settings))
+    client = LabelStudioClient(settings, patient=True)
+    done = Pull(project, out or project.folder / PULLED, stderr).run(client)
     if as_json:
         told = {"folder": str(done.folder), "counts": done.counts, "blocks": done.blocks, "written": done.written}
         click.echo(json.dumps(told, indent=2))

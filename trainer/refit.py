@@ -18,6 +18,7 @@ from label_configs.records import VerifiedExample
 from ml_backend import queue
 from ml_backend.experiment import Project
 from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.log_events import LogEvent, tell
 from ml_backend.prelabel import enqueue_prelabel, enqueue_tasks
 from ml_backend.proposing import Plan
 from ml_backend.pushing import Scope
@@ -71,10 +72,10 @@ class Refitting:
         weights = source_weights.learn_weights(project, reading)
         if outgrown(project, reading.examples) or source_weights.outgrown(project, reading, weights, GROWTH):
             if queue.pushing(self._redis, project.id):
-                log.info("project %s: verified examples wait until predictions are pushed", project.id)
+                tell(log, LogEvent.EXAMPLES_WAIT, project=project.id)
                 return False  # looked at again, since this state counts as not seen
             total = propose_anew(self._redis, self._client, project, reading, chunk=self._chunk)
-            log.info("project %s: newer examples and weights, %s open tasks are proposed anew", project.id, total)
+            tell(log, LogEvent.PROPOSED_ANEW, project=project.id, tasks=total)
             self._seen[project.id] = state
             return True
         self._seen[project.id] = state
@@ -89,7 +90,7 @@ def publish(project: Project, examples: Sequence[VerifiedExample]) -> None:
     if not any(learns(source) for source in project.experiment.sources):
         return
     path = publish_snapshot(project.folder, without_leaks(examples), codebook=project.codebook.fingerprint)
-    log.info("project %s: %s verified examples, snapshot %s", project.id, len(examples), path.stem)
+    tell(log, LogEvent.EXAMPLES_PUBLISHED, project=project.id, documents=len(examples), snapshot=path.stem)
 
 
 def propose_anew(redis: Redis, client: LabelStudioClient, project: Project, reading: Reading, *, chunk: int) -> int:

@@ -19,6 +19,7 @@ from label_configs.drawing import draw
 from label_configs.records import Decision, Document
 from ml_backend.experiment import Project
 from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.log_events import LogEvent, tell
 from ml_backend.prelabel import documents_of, enqueue_chunk
 from ml_backend.proposing import Plan
 from ml_backend.pushing import Scope
@@ -119,7 +120,7 @@ class Repeating:
             tasks = {document.id: document.task_id for document in reading.documents}
             self._make(project, [task_id for name in ids if (task_id := tasks.get(name)) is not None])
             copies = self._copies(project)
-            log.info("project %s: %s documents are shown again", project.id, len(ids))
+            tell(log, LogEvent.DOCUMENTS_REPEATED, project=project.id, documents=len(ids))
         self._serve(copies, reading.decisions)
         self._prelabel(project, copies.values())
         self._seen[project.id], self._looked[project.id] = state, looked

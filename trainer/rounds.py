@@ -12,12 +12,13 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from label_configs.errors import ConfigError, TrainingError, reason
+from ml_backend import shared_projects
 from ml_backend.atomic import write_atomically
 
 RECORD_FILE = "round.json"
@@ -49,7 +50,8 @@ class RoundRecord:
     ``training_examples`` and ``holdout_examples`` count what it used after ``leaks`` were dropped, of the former
     ``silver_examples`` that no coder saw. ``metrics`` holds named figures (None where undefined), ``seconds`` the
     wall-clock duration, ``notes`` what a person should know of it. ``refreshed_at`` is when, after a promotion,
-    proposals were asked of the new adapter. Times carry a time zone (ValueError otherwise).
+    proposals were asked of the new adapter, ``requests`` the ids of the calls that led to the round, 20 at most. Times
+    carry a time zone (ValueError otherwise).
     """
 
     id: str
@@ -68,6 +70,7 @@ class RoundRecord:
     refreshed_at: datetime | None = None
     leaks: int = 0
     silver_examples: int = 0
+    requests: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in _TIMES:
@@ -147,7 +150,9 @@ def save_round(folder: Path, record: RoundRecord) -> None:
     fields = asdict(record)
     for name in _TIMES:
         fields[name] = fields[name].isoformat() if fields[name] else None
-    write_atomically(path, json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    shared_projects.put(path, text)
+    write_atomically(path, text)
 
 
 def load_round(folder: Path, identifier: str) -> RoundRecord:
@@ -161,6 +166,15 @@ def list_rounds(folder: Path) -> list[RoundRecord]:
     return sorted(records, key=lambda record: (record.started_at or datetime.min.replace(tzinfo=UTC), record.id))
 
 
+def start_time(folder: Path, now: datetime) -> datetime:
+    """When a round in ``folder`` that starts ``now`` is said to have started: always after those before it.
+
+    They are told apart by these times, and clocks are set back. Raises TrainingError.
+    """
+    times = [record.started_at for record in list_rounds(folder) if record.started_at]
+    return max([now, *(time + timedelta(microseconds=1) for time in times)])
+
+
 def save_seen(folder: Path, identifier: str, documents: Iterable[str]) -> None:
     """Keep the ids of the verified documents that a round is made of: the last round's data (see ``due``).
 
@@ -170,7 +184,9 @@ def save_seen(folder: Path, identifier: str, documents: Iterable[str]) -> None:
     next one is due, or by hand.
     """
     told = {"round": identifier, "documents": sorted(documents)}
-    write_atomically(folder / SEEN_FILE, json.dumps(told, ensure_ascii=False) + "\n")
+    path, text = folder / SEEN_FILE, json.dumps(told, ensure_ascii=False) + "\n"
+    shared_projects.put(path, text)
+    write_atomically(path, text)
 
 
 def seen_stamp(folder: Path) -> str:
@@ -205,7 +221,8 @@ def _read(path: Path) -> RoundRecord:
         data: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
         for name in _TIMES:
             data[name] = datetime.fromisoformat(data[name]) if data.get(name) else None
-        return RoundRecord(**{**data, "state": RoundState(data["state"]), "notes": tuple(data.get("notes", ()))})
+        texts = {name: tuple(data.get(name, ())) for name in ("notes", "requests")}
+        return RoundRecord(**{**data, "state": RoundState(data["state"]), **texts})
     except OSError as error:
         raise TrainingError(f"{path}: cannot be read ({error.strerror}); list the rounds to see which exist") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -21,6 +21,8 @@ from label_configs.errors import LabelStudioError, QueueError, WinnowError
 from ml_backend import changed_projects, locks, queue
 from ml_backend.experiment import load_project, registered
 from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.log_events import LogEvent, tell
+from ml_backend.request_ids import under
 from ml_backend.settings import Settings
 from trainer.dashboard.reporting import Reporting
 from trainer.due_rounds import DueRounds
@@ -58,11 +60,12 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
                 for project_id in sorted({one for one in changed if rests.over(one)} | everyone):
                     if stop.is_set() or not lock.hold():
                         break
+                    led = changed_projects.changing_requests(redis, project_id) if project_id in changed else ()
                     changed.discard(project_id)
-                    with rests.timed(project_id):
+                    with rests.timed(project_id), under(led):
                         look(settings.home, client, project_id, parts, timed=project_id in everyone)
             except QueueError as error:
-                log.warning("%s; trying again in %.0f s", error, WAIT_SECONDS)
+                tell(log, LogEvent.REDIS_AWAY, reason=error, again_in_seconds=WAIT_SECONDS)
                 stop.wait(WAIT_SECONDS)
     finally:
         parts.reporting.close()
@@ -121,8 +124,8 @@ def look(home: Path, client: LabelStudioClient, project_id: int, parts: Parts, *
     except QueueError:
         raise
     except LabelStudioError as error:
-        log.warning("project %s: %s", project_id, error)
+        tell(log, LogEvent.PROJECT_UNREADABLE, project=project_id, reason=error)
     except WinnowError as error:
-        log.error("project %s: %s", project_id, error)
-    except Exception:  # a look's edge: the other projects must be looked at
-        log.exception("project %s: cannot be looked at", project_id)
+        tell(log, LogEvent.PROJECT_FAULTY, project=project_id, reason=error)
+    except Exception as error:  # noqa: BLE001 - a look's edge: the other projects must be looked at
+        tell(log, LogEvent.PROJECT_CRASHED, project=project_id, error=error)

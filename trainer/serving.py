@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
 
 from ml_backend import queue
 from ml_backend.app import create_app
+from ml_backend.log_events import LogEvent, tell
 from ml_backend.settings import Settings, with_secrets
 from trainer.dashboard.blueprint import DASHBOARD_PAGES
 from trainer.dashboard.project_metrics import ProjectCollector
-from trainer.up import check_port
+from trainer.web_worker import WebWorker
+
+log = logging.getLogger(__name__)
 
 THREADS = 8  # per worker; /predict waits in one, /webhook must find another free
+
+
+class ServerLogger(Logger):
+    """gunicorn's own lines among the process's others, in their format."""
+
+    def setup(self, cfg: Any) -> None:
+        """As gunicorn does it, without its handler."""
+        super().setup(cfg)
+        for handler in tuple(self.error_log.handlers):
+            self.error_log.removeHandler(handler)
+        self.error_log.propagate = True
 
 
 class WebServer(BaseApplication):
@@ -28,11 +44,13 @@ class WebServer(BaseApplication):
         options: dict[str, Any] = {
             "bind": f"{self._settings.host}:{self._settings.port}",
             "workers": self._settings.web_workers,
-            "worker_class": "gthread",
+            "worker_class": WebWorker,
+            "sendfile": False,  # it knows no time limit
             "threads": THREADS,
             "timeout": 120,
-            "graceful_timeout": 8,
+            "graceful_timeout": 6,
             "accesslog": None,
+            "logger_class": ServerLogger,
             "loglevel": self._settings.log_level.lower(),
             "control_socket_disable": True,
         }
@@ -47,7 +65,8 @@ class WebServer(BaseApplication):
 
 
 def run_web(settings: Settings) -> None:
-    """Serve until told to stop. Raises EnvironmentFault when the port is in use, QueueError when Redis is away."""
-    check_port(settings.host, settings.port)
+    """Serve until told to stop. Raises QueueError when Redis is away."""
     queue.connect(settings).close()
+    if not settings.authentication:
+        tell(log, LogEvent.AUTHENTICATION_OFF, host=settings.host, port=settings.port)
     WebServer(with_secrets(settings)).run()

@@ -21,6 +21,7 @@ from label_configs.drawing import is_holdout
 from label_configs.errors import TrainingError
 from label_configs.records import Document, Proposal, VerifiedExample
 from ml_backend.experiment import Project
+from ml_backend.log_events import LogEvent, tell
 from ml_backend.probabilities import probabilities_of
 from ml_backend.proposing import Plan
 from ml_backend.snapshot import read_examples
@@ -199,7 +200,7 @@ def coded_since(rounds: Path, examples: Iterable[VerifiedExample]) -> SilverTest
         try:
             said |= {one.document_id: one.labels for one in read_examples(path) if one.silver}
         except TrainingError as error:
-            log.warning("%s", error)
+            tell(log, LogEvent.SILVER_LEFT_OUT, reason=error)
     later = {one.document_id: one.labels for one in examples if not one.silver and one.document_id in said}
     right = sum(set(labels) == set(said[document_id]) for document_id, labels in later.items())
     return SilverTested(len(said), len(later), right)

@@ -17,11 +17,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
 from label_configs.errors import TrainingError, reason
+from ml_backend.log_events import LogEvent
+from ml_backend.log_format import log_line
 from trainer.tether import tethered
 
 LOG_FILE = "fit.log"
@@ -138,7 +139,7 @@ class _Run:
         """Start it and hear it to its end; the exit code. It ends with this process, and with an error raised here."""
         try:
             with self._log.open("a", encoding="utf-8") as log:
-                log.write(f"--- {datetime.now(UTC).isoformat(timespec='seconds')} {' '.join(command)}\n")
+                log.write(log_line(__name__, LogEvent.TRAINING_STARTED, command=" ".join(command)) + "\n")
                 log.flush()
                 process = subprocess.Popen(
                     tethered(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, encoding="utf-8",

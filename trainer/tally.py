@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from ml_backend.experiment import Project
+from ml_backend.log_events import LogEvent, tell
 from ml_backend.prelabel import documents_of
 from trainer.mirror_file import MirrorFile
 from trainer.rounds import Counts, load_seen, seen_stamp
@@ -55,9 +56,10 @@ class Tally:
                      project.experiment.text, team))  # fmt: skip
 
     def _forget(self) -> None:
-        log.info("project %s: all annotated tasks are counted anew", self._project.id)
+        tell(log, LogEvent.COUNTED_ANEW, project=self._project.id)
         for table in ("counted", "verified"):
-            self._file.query(f"DELETE FROM {table} WHERE true")  # with a condition triggers are sure to be heard
+            # With a condition triggers are sure to be heard.
+            self._file.query(f"DELETE FROM {table} WHERE true")  # nosec B608 # one of the two names above
         self._file.query("INSERT OR IGNORE INTO uncounted SELECT id FROM tasks WHERE annotated > 0")
         self._file.set_facts({"counted_by": self._rules()})
 

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from redis import Redis
 
 from label_configs.errors import QueueError
+from ml_backend.log_events import LogEvent
+from ml_backend.log_events import tell as log_event
 from ml_backend.round_queue import put_round_progress, stop_asked
 
 log = logging.getLogger(__name__)
@@ -63,7 +65,7 @@ class Telling:
             found = command()
         except QueueError as error:
             if not self._away:
-                log.warning("project %s: %s; the round goes on meanwhile", self._project, error)
+                log_event(log, LogEvent.REDIS_AWAY, project=self._project, reason=error)
             self._away, self._next = True, self._clock() + AWAY_SECONDS
             return None
         self._away = False

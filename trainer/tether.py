@@ -35,7 +35,7 @@ def tie(parent: int) -> None:
 def main(parent: int, command: list[str]) -> None:
     """Tie this process to ``parent`` and become ``command``; exit at once when the parent is gone already."""
     tie(parent)
-    os.execvp(command[0], command)
+    os.execvp(command[0], command)  # nosec B606 # what its caller, which is Winnow, starts
 
 
 if __name__ == "__main__":

@@ -140,11 +140,13 @@ def train(
     negatives: Negatives = Negatives.ALL,
     balance: Balance = Balance.NONE,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    micro_batch_size: int | None = None,
 ) -> float:
     """Train the adapter that ``model`` (a PeftModel) carries and return the loss of the last step.
 
     Goes on from the newest whole checkpoint in ``folder``, and writes one about every ``checkpoint_seconds``. Where the
-    device's memory is too small, micro-batches are halved, which a note says. Raises TrainingError when loss or weights
+    device's memory is too small, micro-batches are halved, which a note says; ``micro_batch_size`` documents they hold
+    at first, by default as many as the recipe says. Raises TrainingError when loss or weights
     are no longer finite, when one document at a time is too much, or when a checkpoint cannot be written. Raises
     StartAgain where memory was too small for one of several processes.
     """
@@ -156,7 +158,7 @@ def train(
     checkpoints = Checkpoints(folder / "checkpoints")
     attempt = _Attempt(loss, rows, sequences(validated, prompt), recipe, checkpoints, emit)
     processes = PartialState().num_processes
-    most = min(recipe.micro_batch_size, math.ceil(recipe.batch_size / processes))
+    most = min(micro_batch_size or recipe.micro_batch_size, math.ceil(recipe.batch_size / processes))
     while True:
         micro = checkpoints.micro_batch_size or most
         trainer = attempt.trainer(micro, checkpoint_seconds)
@@ -231,6 +233,8 @@ class _Attempt:
             self._note(f"training goes on from {newest.name}")
             trainer.validation.load(newest)
         if trainer.args.should_save:
+            if newest is not None:
+                self._checkpoints.going_on(newest)
             shutil.rmtree(self._checkpoints.writing, ignore_errors=True)  # what an earlier process left half-written
         try:
             trainer.train(resume_from_checkpoint=None if newest is None else str(newest))

@@ -15,6 +15,7 @@ from label_configs.records import VerifiedExample
 from ml_backend.adapters import AdapterStore
 from ml_backend.atomic import write_atomically
 from ml_backend.snapshot import examples_digest, read_examples, write_examples
+from ml_backend.templates import prompt_version
 from ml_backend.training_config import Balance, Gate, Negatives
 from trainer.bars import Bar
 from trainer.fit_plan import EXAMPLES_FILE, FitPlan
@@ -35,6 +36,7 @@ class FineTuning:
     ``examples`` are training documents and holdout, without leaks; ``current`` is the id of the adapter that a new
     one is compared with, None for the base alone, ``bars`` the project's sources that stand beside; ``origin`` is what
     the manifest says of where the examples are from, ``beside`` files to keep beside the adapter, by their names there.
+    ``micro_batch_size`` is that of an earlier training that this one repeats, None for the recipe's.
     """
 
     base: str
@@ -51,13 +53,22 @@ class FineTuning:
     bars: tuple[Bar, ...] = ()
     beside: Mapping[str, Path] = field(default_factory=dict)
     checkpoint_seconds: float = 60.0
+    micro_batch_size: int | None = None
+    prompt_version: str = ""  # of a fine-tuning that was begun; else the prompt file's as it is now
 
     @property
     def id(self) -> str:
-        """16 hexadecimal digits: the same examples, recipe, base and codebook are the same fine-tuning."""
+        """16 hexadecimal digits: the same examples, recipe, base and codebook are the same fine-tuning.
+
+        A team's own prompt counts by what is in the file, not by where it lies. Raises ConfigError where it is missing.
+        """
         how = "" if self._plain else f"-{self.negatives}-{self.balance}"
-        digest = examples_digest(self.examples)
-        return round_id(digest, f"{self.recipe.digest}{how}", self.base, self.codebook.fingerprint)
+        digest, recipe = examples_digest(self.examples), replace(self.recipe, prompt=self._prompt_version)
+        return round_id(digest, f"{recipe.digest}{how}", self.base, self.codebook.fingerprint)
+
+    @property
+    def _prompt_version(self) -> str:
+        return self.prompt_version or prompt_version(self.recipe.prompt)
 
     @property
     def _plain(self) -> bool:
@@ -112,6 +123,7 @@ class FineTuning:
             "base": self.base,
             "recipe": asdict(with_kept_prompt(self.recipe, folder)),
             "prompt": self.recipe.prompt,
+            "prompt_version": self._prompt_version,
             "current": self.current,
             "current_folder": str(store.get(self.current).folder) if self.current else None,
             "threads": self.threads,
@@ -122,6 +134,7 @@ class FineTuning:
             "origin": dict(self.origin),
             "beside": list(self.beside),
             "checkpoint_seconds": self.checkpoint_seconds,
+            "micro_batch_size": self.micro_batch_size,
         })  # fmt: skip
         path = folder / PLAN_FILE
         if path.exists() and path.read_text(encoding="utf-8") != plan:
@@ -139,6 +152,7 @@ class FineTuning:
                 read_examples(folder / EXAMPLES_FILE), data["holdout_share"], gate, plan.current, plan.threads,
                 data["origin"], plan.negatives, plan.balance, plan.bars,
                 {name: folder / name for name in data["beside"]}, plan.checkpoint_seconds,
+                plan.micro_batch_size, data.get("prompt_version", ""),
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError):
             raise TrainingError(f"{path}: missing or damaged; move its folder away to train anew") from None

@@ -1,4 +1,4 @@
-"""All of Winnow's processes together, in the foreground: started in order, stopped together."""
+"""All of Winnow's processes together, in the foreground: started in order, kept up, stopped together."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
@@ -23,13 +25,18 @@ from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_delay
 
 from label_configs.errors import EnvironmentFault, QueueError, reason
 from ml_backend import embedded_redis, queue
+from ml_backend.home_format import mark_home
+from ml_backend.log_events import LogEvent, tell
 from ml_backend.settings import Settings
+from trainer.alone import alone
 from trainer.tether import tethered
 
 log = logging.getLogger(__name__)
 
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds before a process that ended by itself is started again: doubled each time, until one lasted so long."""
 COMMANDS = {
     "web": ("serve",),
     "propose": ("worker", "propose"),
@@ -52,12 +59,15 @@ class Installation:
     """The processes of one installation: Redis where none is configured, web, workers, scheduler.
 
     They are tied to the thread that starts them and end with it, however it ends; each has a ``home/logs/<name>.log``.
+    One that ends by itself is started again while that thread is in ``wait``.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._events: events.Queue[tuple[str, int]] = events.Queue()
+        self._pauses: dict[str, Pause] = {}
+        self._held = ExitStack()
 
     def __enter__(self) -> Installation:
         try:
@@ -73,7 +83,11 @@ class Installation:
         self.stop()
 
     def start(self) -> None:
-        """Start everything and return when the web process answers. Raises EnvironmentFault or QueueError."""
+        """Start everything and return when the web process answers.
+
+        Raises EnvironmentFault, where another installation runs in this home folder too, or QueueError.
+        """
+        self._hold_folder()
         check_port(self.settings.host, self.settings.port)
         try:
             self.settings.logs_folder.mkdir(parents=True, exist_ok=True)
@@ -84,17 +98,33 @@ class Installation:
         if self.settings.redis_url is None:
             self._start_redis()
         queue.connect(self.settings).close()
-        for name, arguments in COMMANDS.items():
-            self._start(name, [sys.executable, "-m", "trainer.cli", *arguments])
+        for name in COMMANDS:
+            self._start(name, self._command(name))
         self._wait_for("web", lambda: web_answers(local_url(self.settings)))
 
-    def _start_redis(self) -> None:
-        socket_path = self.settings.socket_path
-        if embedded_redis_answers(self.settings):
-            home = self.settings.home
+    def _hold_folder(self) -> None:
+        """Hold the home folder until ``stop``; the kernel lets go of it where this process is killed."""
+        home = self.settings.home
+        if self._held.enter_context(alone(home)) is None:
             raise EnvironmentFault(f"{home}: another `winnow up` uses this folder; stop it or set WINNOW_HOME")
-        self._start("redis", embedded_redis.command(self.settings.home / "redis", socket_path))
+        mark_home(home)
+
+    def _start_redis(self) -> None:
+        ended = Retrying(
+            retry=retry_if_result(bool), stop=stop_after_delay(STOP_SECONDS), wait=wait_fixed(0.1),
+            retry_error_callback=lambda _: True,
+        )  # fmt: skip
+        if ended(embedded_redis_answers, self.settings):  # one whose `winnow up` was killed just now ends soon
+            raise EnvironmentFault(
+                f"{self.settings.socket_path}: another Redis answers there; stop it or set WINNOW_HOME"
+            )
+        self._start("redis", self._command("redis"))
         self._wait_for("redis", lambda: embedded_redis_answers(self.settings))
+
+    def _command(self, name: str) -> list[str]:
+        if name == "redis":
+            return embedded_redis.command(self.settings.home / "redis", self.settings.socket_path)
+        return [sys.executable, "-m", "trainer.cli", *COMMANDS[name]]
 
     def _start(self, name: str, command: list[str]) -> None:
         path = self.settings.logs_folder / f"{name}.log"
@@ -107,8 +137,9 @@ class Installation:
         except OSError as error:
             raise EnvironmentFault(f"{name} cannot be started with log {path}: {reason(error)}; mend that") from None
         self._processes[name] = process
+        self._pauses.setdefault(name, Pause()).began()
         threading.Thread(target=self._watch, args=(name, process), daemon=True).start()
-        log.info("started %s (process %s, log %s)", name, process.pid, path)
+        tell(log, LogEvent.PROCESS_STARTED, process=name, pid=process.pid, file=path)
 
     def _watch(self, name: str, process: subprocess.Popen[bytes]) -> None:
         self._events.put((name, process.wait()))
@@ -137,12 +168,32 @@ class Installation:
         return f"{name} ended with code {code}: {last_line(path) or 'no output'}; see {path}"
 
     def wait(self) -> None:
-        """Return when told to stop (SIGINT, SIGTERM); raise EnvironmentFault when a process ends by itself."""
+        """Return when told to stop (SIGINT, SIGTERM). Until then start again what ends by itself, and say so."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: self._events.put(("", 0)))
-        name, code = self._events.get()
-        if name:
-            raise EnvironmentFault(self._ended(name, code))
+        due: dict[str, float] = {}
+        while True:
+            now = time.monotonic()
+            for name in [name for name, at in due.items() if at <= now]:
+                del due[name]
+                self._restart(name)
+            with suppress(events.Empty):
+                name, code = self._events.get(timeout=max(0.0, min(due.values()) - now) if due else None)
+                if not name:
+                    return
+                seconds = self._pauses[name].next()
+                due[name] = time.monotonic() + seconds
+                tell(log, LogEvent.PROCESS_RESTARTED, process=name, seconds=seconds, reason=self._ended(name, code))
+
+    def _restart(self, name: str) -> None:
+        # What a killed process has left of its own, as gunicorn's workers, would hold its port.
+        with suppress(ProcessLookupError):
+            os.killpg(self._processes[name].pid, signal.SIGKILL)
+        try:
+            self._start(name, self._command(name))
+        except EnvironmentFault as error:  # a full disk, as it may be: tried again
+            log.error("%s", error)
+            self._events.put((name, 1))
 
     def check(self) -> None:
         """Raise EnvironmentFault when a process has ended."""
@@ -160,10 +211,28 @@ class Installation:
                 try:
                     self._processes[name].wait(STOP_SECONDS)
                 except subprocess.TimeoutExpired:
-                    log.warning("%s does not stop; killed", name)
+                    tell(log, LogEvent.PROCESS_KILLED, process=name)
                     _signal(self._processes[name], signal.SIGKILL)
                     self._processes[name].wait()
         self._processes.clear()
+        self._held.close()
+
+
+class Pause:
+    """How long to wait before a process is started again."""
+
+    def __init__(self) -> None:
+        self._seconds, self._began = FIRST_PAUSE / 2, time.monotonic()
+
+    def began(self) -> None:
+        """It was started."""
+        self._began = time.monotonic()
+
+    def next(self) -> float:
+        """Seconds to wait, where it has ended now."""
+        lasted = time.monotonic() - self._began
+        self._seconds = FIRST_PAUSE if lasted > LONGEST_PAUSE else min(2 * self._seconds, LONGEST_PAUSE)
+        return self._seconds
 
 
 def embedded_redis_answers(settings: Settings) -> bool:

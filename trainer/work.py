@@ -50,7 +50,7 @@ class Work:
             raise TrainingError(
                 f"project {project_id}: winnow.yaml has no `training`; add it and run `winnow init` again"
             )
-        work = cls(settings, queue.connect(settings), LabelStudioClient(settings), project)
+        work = cls(settings, queue.connect(settings), LabelStudioClient(settings, patient=True), project)
         check_config(work.client, project)
         return work
 

@@ -12,13 +12,15 @@ from rq.serializers import JSONSerializer
 from label_configs.errors import reason
 from ml_backend import queue
 from ml_backend.heartbeat import Heartbeat, WorkerKind
+from ml_backend.job_logging import JobLogging
+from ml_backend.log_events import LogEvent, tell
 from ml_backend.settings import Settings
 from trainer.tether import tie
 
 log = logging.getLogger(__name__)
 
 
-class RoundWorker(Worker):  # type: ignore[misc]  # rq is not typed for us
+class RoundWorker(JobLogging, Worker):  # type: ignore[misc]  # rq is not typed for us
     """A worker that ends a round with itself: RQ would wait for the job, and a round may take hours.
 
     RQ forks a process for each job, into a process group of its own that no signal to the worker reaches. While Redis
@@ -40,7 +42,7 @@ class RoundWorker(Worker):  # type: ignore[misc]  # rq is not typed for us
         try:
             super().execute_job(*args, **kwargs)
         except RedisError as error:
-            log.warning("a round ended and Redis could not be told: %s", reason(error))
+            tell(log, LogEvent.ROUND_NOT_TOLD, reason=reason(error))
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         """Say that the worker is alive, where Redis hears it."""
@@ -54,7 +56,7 @@ class RoundWorker(Worker):  # type: ignore[misc]  # rq is not typed for us
         try:
             super().maintain_heartbeats(*args, **kwargs)
         except RedisError as error:
-            log.warning("Redis is away, the round goes on: %s", reason(error))
+            tell(log, LogEvent.REDIS_AWAY, reason=reason(error))
 
 
 def run_train_worker(settings: Settings, *, burst: bool = False) -> None:

@@ -257,5 +257,5 @@ def _time(text: Any) -> datetime | None:
 def _task_id(task: JsonObject) -> int:
     task_id = task.get("id")
     if not isinstance(task_id, int) or isinstance(task_id, bool):
-        raise WireError(f"task: id {task_id!r} is not a number; pass whole tasks as Label Studio exports them")
+        raise WireError(f"task: id {repr(task_id)[:40]} is not a number; pass whole tasks as Label Studio exports them")
     return task_id

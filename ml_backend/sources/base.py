@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from label_configs.codebook import Codebook
+from label_configs.errors import ModelError
 from label_configs.records import Document, Proposal, ScoredLabel
 
 
@@ -22,6 +23,14 @@ class Source(Protocol):
 
     def propose(self, documents: Sequence[Document]) -> list[Proposal]:
         """One proposal for each document, in order. Raises ModelError when the model cannot be loaded."""
+
+
+@runtime_checkable
+class Failing(Source, Protocol):
+    """A source that may fail for single documents."""
+
+    def propose_each(self, documents: Sequence[Document]) -> list[Proposal | ModelError]:
+        """For each document, in order, a proposal, or why there is none."""
 
 
 @runtime_checkable

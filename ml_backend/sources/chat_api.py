@@ -6,7 +6,6 @@ import json
 import re
 import time
 from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from threading import Event
 
@@ -18,6 +17,7 @@ from label_configs.errors import ConfigError, ModelError
 from label_configs.records import Document, Proposal
 from ml_backend.answers import Floats, answer_probabilities
 from ml_backend.chat_client import Answer, ChatClient
+from ml_backend.chat_run import ChatRun
 from ml_backend.prompts import Shots
 from ml_backend.questions import Question, label_probabilities
 from ml_backend.scoring import CONTENT_FREE
@@ -40,6 +40,14 @@ class _Request:
 
     question: Question
     messages: tuple[dict[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """The answers about one document, and what they make of it, ``[labels]``."""
+
+    answers: tuple[Answer, ...]
+    probabilities: Floats
 
 
 class ChatApiSource:
@@ -81,49 +89,73 @@ class ChatApiSource:
 
         ``seconds`` is a document's share of the time that all took, by how long its own answers took.
         """
+        proposals = []
+        for one in self._made(documents, each=False):
+            if isinstance(one, ModelError):
+                raise one
+            proposals.append(one)
+        return proposals
+
+    def propose_each(self, documents: Sequence[Document]) -> list[Proposal | ModelError]:
+        """For each document, in order, a proposal, or why there is none: it failed alone, or the server for all."""
+        return self._made(documents, each=True)
+
+    def _made(self, documents: Sequence[Document], *, each: bool) -> list[Proposal | ModelError]:
         if not documents:
             return []
         if self._config.calibration is Calibration.CONTEXTUAL and self._prior is None:
-            self._prior = self._probabilities(self._answers(CONTENT_FREE)).mean(axis=0)
+            self._prior = self._without_content()
         started = time.perf_counter()
-        answers = self._answers([d.text for d in documents])
+        asked = [self._understood(row) for row in self._answers([d.text for d in documents], each=each)]
         wall = time.perf_counter() - started
-        busy = sum(answer.seconds for row in answers for answer in row)
-        proposals = []
-        for document, row, found in zip(documents, answers, self._probabilities(answers), strict=True):
-            if self._prior is not None:
-                found = without_prior(self._codebook, found, self._prior)
-            tokens, output = sum(a.tokens for a in row), sum(a.output_tokens for a in row)
-            seconds = wall * sum(a.seconds for a in row) / busy
-            proposals.append(
-                Proposal(
-                    document.id, self.name, self.version, ranked(self._codebook, found.tolist()), tokens, seconds,
-                    output, self._shortened(document.text)[1], self._price(tokens, output, seconds),
-                )
-            )  # fmt: skip
-        return proposals
+        busy = sum(answer.seconds for one in asked if isinstance(one, _Answered) for answer in one.answers)
+        return [
+            self._proposal(document, one, wall / busy) if isinstance(one, _Answered) else one
+            for document, one in zip(documents, asked, strict=True)
+        ]
+
+    def _without_content(self) -> Floats:
+        """What the model says of documents that say nothing. Raises ModelError."""
+        found = []
+        for row in self._answers(CONTENT_FREE, each=False):
+            one = self._understood(row)
+            if isinstance(one, ModelError):
+                raise one
+            found.append(one.probabilities)
+        prior: Floats = np.stack(found).mean(axis=0)
+        return prior
+
+    def _understood(self, row: Sequence[Answer] | ModelError) -> _Answered | ModelError:
+        """A document's answers with the probabilities ``[labels]`` that they give."""
+        if isinstance(row, ModelError):
+            return row
+        asked = self._template.questions
+        try:
+            read = [self._read(question, answer)[None] for question, answer in zip(asked, row, strict=True)]
+        except ModelError as error:
+            return error
+        return _Answered(tuple(row), label_probabilities(self._codebook, asked, read)[0])
+
+    def _proposal(self, document: Document, answered: _Answered, wall_share: float) -> Proposal:
+        """``wall_share`` is how many seconds passed for each second that answers took."""
+        found, answers = answered.probabilities, answered.answers
+        if self._prior is not None:
+            found = without_prior(self._codebook, found, self._prior)
+        tokens, output = sum(a.tokens for a in answers), sum(a.output_tokens for a in answers)
+        seconds = wall_share * sum(a.seconds for a in answers)
+        return Proposal(
+            document.id, self.name, self.version, ranked(self._codebook, found.tolist()), tokens, seconds, output,
+            self._shortened(document.text)[1], self._price(tokens, output, seconds),
+        )  # fmt: skip
 
     def _price(self, tokens: int, output_tokens: int, seconds: float) -> float | None:
         price = self._config.price
         return cost(price, tokens, output_tokens) + seconds / 3600 * price.device_hour if price else None
 
-    def _answers(self, texts: Sequence[str]) -> list[list[Answer]]:
-        """For each text the answers to all questions; ``concurrency`` requests are under way at once."""
-        requests = [request for text in texts for request in self._requests(text)]
-        stopped = Event()
-        with ThreadPoolExecutor(self._api.concurrency, thread_name_prefix="chat-api") as pool:
-            futures = [pool.submit(self._ask, request, stopped) for request in requests]
-            try:
-                wait(futures, return_when=FIRST_EXCEPTION)
-            finally:  # after an error, or Ctrl-C, nothing more is asked and paid for
-                stopped.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-        failed = next((e for future in futures if not future.cancelled() and (e := future.exception())), None)
-        if failed is not None:
-            raise failed
-        answers = [future.result() for future in futures]
-        each = len(self._template.questions)
-        return [answers[start : start + each] for start in range(0, len(answers), each)]
+    def _answers(self, texts: Sequence[str], *, each: bool) -> list[list[Answer] | ModelError]:
+        """For each text the answers to all questions, or why there are none; see ``ChatRun``."""
+        run = ChatRun(self._ask, self._api.concurrency, each=each)
+        return run.answers([self._requests(text) for text in texts])
 
     def _requests(self, text: str) -> list[_Request]:
         """All questions about one document; what they share comes first, so that a server can keep it."""
@@ -166,12 +198,6 @@ class ChatApiSource:
         schema = {"type": "object", "properties": {FIELD: answer}, "required": [FIELD], "additionalProperties": False}
         asked = {"type": "json_schema", "json_schema": {"name": FIELD, "strict": True, "schema": schema}}
         return 2 * longest + SPACES, {"response_format": asked}
-
-    def _probabilities(self, answers: Sequence[Sequence[Answer]]) -> Floats:
-        """Probabilities ``[documents, labels]``."""
-        asked = self._template.questions
-        answered = [np.stack([self._read(question, row[n]) for row in answers]) for n, question in enumerate(asked)]
-        return label_probabilities(self._codebook, asked, answered)
 
     def _read(self, question: Question, answer: Answer) -> Floats:
         """Probabilities ``[answers]`` of one question."""

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from label_configs.codebook import Codebook
 from label_configs.errors import AdapterError
+from ml_backend import shared_projects
 from ml_backend.adapter_files import Adapter
 from ml_backend.adapter_serving import AdapterServer
 from ml_backend.adapters import AdapterStore, current
@@ -31,6 +32,7 @@ from ml_backend.sources.calibrated import CalibratedSource
 from ml_backend.sources.causal import CausalSource
 from ml_backend.sources.chat_api import ChatApiSource
 from ml_backend.sources.fake import FakeSource
+from ml_backend.sources.plugged import plugged_source
 from ml_backend.sources.probe import ProbeSource
 from ml_backend.sources.served_adapter import ServedAdapter
 from ml_backend.sources.similarity import SimilaritySource
@@ -74,6 +76,8 @@ class SourcePool:
 
     def _build(self, codebook: Codebook, active: ActiveSource) -> Source:
         config = active.config
+        if not isinstance(config.kind, SourceKind):
+            return plugged_source(codebook, active)
         if config.kind is SourceKind.FAKE:
             return FakeSource(config.name, active.version, codebook)
         if config.kind is SourceKind.SIMILARITY:
@@ -171,6 +175,9 @@ class SourcePool:
         home = self._store.home
         served = source.source if isinstance(source, CalibratedSource) else source
         with suppress(AdapterError):  # a project whose current one cannot be read: nothing is unloaded
-            in_force = {current(home / "projects" / str(project)) for project in registered(home)}
+            folders = [home / "projects" / str(project) for project in registered(home)]
+            for folder in folders:
+                shared_projects.refresh(folder)
+            in_force = {current(folder) for folder in folders}
             if isinstance(served, ServedAdapter) and adapter_id not in in_force:
                 served.unload()

@@ -13,6 +13,7 @@ from pathlib import Path
 from label_configs.codebook import Codebook
 from label_configs.errors import TrainingError
 from label_configs.records import Document, Proposal
+from ml_backend.log_events import LogEvent, tell
 from ml_backend.regressions import Answerable, Regressions
 from ml_backend.sentence_encoder import MAX_TOKENS, SentenceEncoder
 from ml_backend.snapshot import read_examples
@@ -65,12 +66,11 @@ class ProbeSource:
         started = time.perf_counter()
         found = Answerable.of(read_examples(snapshot), self._codebook)
         if found.left_out:
-            log.warning("source %s: %s verified documents are of another codebook, they are left out", self.name,
-                        found.left_out)  # fmt: skip
+            tell(log, LogEvent.EXAMPLES_LEFT_OUT, source=self.name, documents=found.left_out)
         if not found.texts:
             raise TrainingError(f"{snapshot}: no example of the codebook {self._codebook.name}; code documents by it")
         vectors = self._encoder.embed(found.texts, self._max_tokens).vectors.numpy()
         made = Regressions(vectors, found.right, self._codebook)
-        log.info("source %s: fitted on %s verified documents in %.1f s (%s)", self.name, len(found.texts),
-                 time.perf_counter() - started, made.fit)  # fmt: skip
+        seconds = round(time.perf_counter() - started, 1)
+        tell(log, LogEvent.SOURCE_FITTED, source=self.name, documents=len(found.texts), seconds=seconds, fit=made.fit)
         return made

@@ -9,6 +9,7 @@ from label_configs.errors import ModelError
 from label_configs.records import Document, Proposal
 from ml_backend.adapter_files import Adapter
 from ml_backend.adapter_serving import AdapterServer
+from ml_backend.log_events import LogEvent, tell
 from ml_backend.sources.chat_api import ChatApiSource
 
 log = logging.getLogger(__name__)
@@ -50,14 +51,27 @@ class ServedAdapter:
         self._load()
         return self._source.propose(documents)
 
+    def propose_each(self, documents: Sequence[Document]) -> list[Proposal | ModelError]:
+        """For each document a proposal, or why there is none. Raises as ``propose`` what keeps the adapter away."""
+        self._load()
+        made = self._source.propose_each(documents)
+        failed = [place for place, one in enumerate(made) if isinstance(one, ModelError)]
+        if not failed or self._server.has(self._adapter_id):
+            return made
+        self._load()
+        again = self._source.propose_each([documents[place] for place in failed])
+        for place, one in zip(failed, again, strict=True):
+            made[place] = one
+        return made
+
     def _load(self) -> None:
         if not self._server.has(self._adapter_id):
             self._server.load(self._adapter())
-            log.info("adapter %s: loaded into the server", self._adapter_id)
+            tell(log, LogEvent.ADAPTER_LOADED, adapter=self._adapter_id, into="the model server")
 
     def unload(self) -> None:
         """Have the server drop it. What cannot be told to the server stays there and costs memory, no more."""
         try:
             self._server.unload(self._adapter_id)
         except ModelError as error:
-            log.warning("adapter %s stays in the server: %s", self._adapter_id, error)
+            tell(log, LogEvent.ADAPTER_STAYS_LOADED, adapter=self._adapter_id, reason=error)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import statistics
 import sys
 import tempfile
 import threading
@@ -81,10 +82,13 @@ class Request:
 class Swapping:
     """Clients that ask for predictions all the while, and what was in force when.
 
-    ``warm`` is when the worker, its model loaded, had answered once; what was asked before may be late.
+    Each of the ``clients`` waits ``between`` seconds after an answer. ``warm`` is when the worker, its model loaded,
+    had answered once; what was asked before may be late.
     """
 
     work: Work
+    clients: int = CLIENTS
+    between: float = 0.0
     requests: list[Request] = field(default_factory=list)
     reigns: list[Reign] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -92,16 +96,20 @@ class Swapping:
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self, swaps: int, adapter_ids: Sequence[str], pause: float) -> None:
-        """Promote the adapters, two and two, and roll each back, ``swaps`` times in all; ``pause`` seconds between."""
+        """Promote the adapters, two and two, and roll each back, ``swaps`` times in all; ``pause`` seconds after each.
+
+        It ends before that where it is told to ``stop``.
+        """
         store, project = adapters.store_of(self.work.settings.home), self.work.project
         first, *others = [store.get(adapter_id) for adapter_id in adapter_ids]
         self._swap(lambda: adapters.promote(project.folder, first))
         self._propose_anew()
-        clients = [threading.Thread(target=self._ask, args=(number,)) for number in range(CLIENTS)]
+        clients = [threading.Thread(target=self._ask, args=(number,)) for number in range(self.clients)]
         for client in clients:
             client.start()
         try:
-            self._wait_for_version(WARM_SECONDS)
+            if not self._wait_for_version(WARM_SECONDS):
+                return
             self.warm = time.monotonic()
             for number in range(swaps):
                 turn, forward = number % 4, number % 4 < 2
@@ -109,14 +117,20 @@ class Swapping:
                 self._swap(lambda turn=turn, forward=forward: (  # type: ignore[misc]
                     adapters.promote(project.folder, others[turn]) if forward else adapters.roll_back(project.folder)
                 ))  # fmt: skip
-                self._wait_for_version(6 * TARGET_SECONDS)
+                if not self._wait_for_version(6 * TARGET_SECONDS):
+                    return
                 self.seconds.append(self._first_answer() - started)
                 self._propose_anew()
-                self._stop.wait(pause)
+                if self._stop.wait(pause):
+                    return
         finally:
-            self._stop.set()
+            self.stop()
             for client in clients:
                 client.join()
+
+    def stop(self) -> None:
+        """Have ``run`` end after the swap at hand."""
+        self._stop.set()
 
     def _propose_anew(self) -> None:
         work = self.work
@@ -132,8 +146,10 @@ class Swapping:
             self.reigns.append(Reign(last.version, last.sources, last.start, now))
         self.reigns.append(Reign(plan.version, frozenset(plan.names), started, float("inf")))
 
-    def _wait_for_version(self, seconds: float) -> None:
-        until(lambda: self._first_answer() < float("inf"), seconds)
+    def _wait_for_version(self, seconds: float) -> bool:
+        """Whether the version in force was answered, and not told to stop before."""
+        until(lambda: self._stop.is_set() or self._first_answer() < float("inf"), seconds)
+        return self._first_answer() < float("inf")
 
     def _first_answer(self) -> float:
         """When the version in force was answered first, in full; infinity while it was not."""
@@ -165,6 +181,7 @@ class Swapping:
                 made = [prediction for of_task in body.get("results", []) for prediction in of_task]
                 version = str(body.get("model_version", ""))
                 self.requests.append(Request(sent, time.monotonic(), status, version, len(chosen), made))
+                self._stop.wait(self.between)
 
     def wrong(self) -> list[str]:
         """What is amiss with predictions, in words."""
@@ -187,8 +204,8 @@ class Swapping:
             "errors": sum(r.status != 200 for r in self.requests),
             "late": sum(r.status == 200 and len(r.predictions) < r.tasks for r in self.requests if r.sent >= self.warm),
             "wrong": len(self.wrong()),
-            "seconds_median": round(sorted(self.seconds)[len(self.seconds) // 2], 2),
-            "seconds_max": round(max(self.seconds), 2),
+            "seconds_median": round(statistics.median_high(self.seconds or [0.0]), 2),
+            "seconds_max": round(max(self.seconds, default=0.0), 2),
         }
 
 
@@ -206,12 +223,15 @@ def amiss(prediction: wire.JsonObject, reign: Reign) -> str:
     return ""
 
 
-def set_up(settings: Settings, folder: Path, documents: int) -> tuple[Project, list[str]]:
-    """A project whose adapter is a tiny Llama's, with this many documents; the ids of three such adapters."""
+def set_up(settings: Settings, folder: Path, documents: int, *, train_at: int = 100) -> tuple[Project, list[str]]:
+    """A project whose adapter is a tiny Llama's, with this many documents; the ids of three such adapters.
+
+    A round is due at ``train_at`` verified documents.
+    """
     base, codebook = make_tiny_llama(folder / "tiny-llama"), load_codebook("reuters8")
     experiment = Experiment(
         "reuters8", (SourceConfig("words", SourceKind.FAKE),), review=Review(ReviewForm.WHOLE),
-        training=Training(str(base)),
+        training=Training(str(base), thresholds=(train_at,)),
     )  # fmt: skip
     client = LabelStudioClient(settings)
     number = client.create_project("swapping", render_label_config(codebook, ReviewForm.WHOLE))

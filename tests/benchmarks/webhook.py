@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +55,7 @@ class Event:
 class Answered:
     """Seconds from the scheduled time to the end of the answer, and its status, 0 where none came."""
 
-    event: Event
+    trains: bool
     seconds: float
     status: int
 
@@ -72,12 +72,12 @@ def events(rate: float, seconds: float, projects: Sequence[int]) -> list[Event]:
         elif number % 100 == 50:
             made.append(Event(at, json.dumps({"action": "START_TRAINING", "project": project}).encode(), True))
         else:
-            made.append(Event(at, _body(draw, number, project), False))
+            made.append(Event(at, event_body(draw, number, project), False))
     return made
 
 
-def _body(draw: random.Random, number: int, project: int) -> bytes:
-    """As Label Studio's: the whole task with its predictions, the annotation, and the project's settings."""
+def event_body(draw: random.Random, number: int, project: int) -> bytes:
+    """An event as Label Studio's: the whole task with its predictions, the annotation, and the project's settings."""
     text = " ".join(f"word{draw.randrange(5000)}" for _ in range(draw.randint(380, 4300)))
     result = [{"id": "a1", "from_name": "reject", "to_name": "text", "type": "choices", "value": {"choices": ["C15"]}}]
     annotation = {"id": number, "result": result, "was_cancelled": False, "lead_time": 3.2, "completed_by": 1}
@@ -90,8 +90,8 @@ def _body(draw: random.Random, number: int, project: int) -> bytes:
     return json.dumps(payload).encode()
 
 
-def send(settings: Settings, schedule: Sequence[Event]) -> list[Answered]:
-    """Send all events at their times, and wait for the answers."""
+def send(settings: Settings, schedule: Iterable[Event]) -> list[Answered]:
+    """Send all events at their times, and wait for the answers; an event is asked for when its turn comes."""
     assert settings.webhook_token
     headers = {
         "Content-Type": "application/json",
@@ -110,7 +110,7 @@ def send(settings: Settings, schedule: Sequence[Event]) -> list[Answered]:
             if (left := start + event.at - time.perf_counter()) > 0:
                 waiting.wait(left)
             status = _post(settings, event.body, headers)
-            answers.append(Answered(event, time.perf_counter() - start - event.at, status))
+            answers.append(Answered(event.trains, time.perf_counter() - start - event.at, status))
 
     threads = [threading.Thread(target=sender) for _ in range(SENDERS)]
     for thread in threads:
@@ -161,7 +161,7 @@ def main() -> None:
                 noted = changed_projects.wait_changed(redis, 1)
                 rounds = queue.queue(redis, queue.TRAIN).count
     errors = sum(answer.status != 200 for answer in answers)
-    rows = {"all": summary(answers), "start_training": summary([a for a in answers if a.event.trains])}
+    rows = {"all": summary(answers), "start_training": summary([a for a in answers if a.trains])}
     sizes = [len(event.body) for event in schedule]
     for name, row in rows.items():
         sys.stderr.write(f"{name:16}" + "".join(f"{key} {value:8.1f} ms   " for key, value in row.items()) + "\n")

@@ -88,7 +88,7 @@ def _keys(form: ReviewPage, name: str, true: str) -> int:
 
 
 def _table(candidates: list[int], keys: Mapping[ReviewForm, list[int]]) -> str:
-    """The README's table, Markdown."""
+    """A table of the documents, Markdown."""
     lines = ["| form | shown to the coder | keys per document | least | most |", "|---|---|---:|---:|---:|"]
     shown = {
         ReviewForm.REJECT: f"{sum(candidates) / len(candidates):.1f} candidates, each with its definition",

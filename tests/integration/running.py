@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from label_studio_sdk import LabelStudio
 from rich.console import Console
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
@@ -19,8 +20,11 @@ from trainer.tether import tethered
 from trainer.work import Work
 
 
-def until(true: Callable[[], object], seconds: float) -> None:
-    """Wait until ``true()`` is; the test fails where that takes longer than ``seconds``."""
+def until(true: Callable[[], object], seconds: float, *, every: float = 0.1) -> None:
+    """Wait until ``true()`` is; the test fails where that takes longer than ``seconds``.
+
+    What asks Label Studio for much is asked ``every`` second or so: it would hold up what is waited for.
+    """
 
     def too_late(_: RetryCallState) -> None:
         pytest.fail(f"not so within {seconds:.0f} s: {true}")
@@ -28,7 +32,7 @@ def until(true: Callable[[], object], seconds: float) -> None:
     Retrying(
         retry=retry_if_result(lambda value: not value),
         stop=stop_after_delay(seconds),
-        wait=wait_fixed(0.1),
+        wait=wait_fixed(every),
         retry_error_callback=too_late,
     )(true)
 
@@ -37,6 +41,13 @@ def import_documents(work: Work, documents: Sequence[Document]) -> Imported:
     """Import them as `winnow import` does those of a file."""
     importer = Importer(work.client, work.project)
     return importer.run([FileRecord(one) for one in documents], len(documents), Console(quiet=True))
+
+
+def versions_shown(sdk: LabelStudio, project_id: int) -> list[str]:
+    """Of each open task of a project the version of its last prediction, empty where it has none."""
+    opened = [task for task in sdk.tasks.list(project=project_id, fields="all") if not task.is_labeled]
+    last = [max(task.predictions, key=lambda one: one.created_at, default=None) for task in opened]
+    return [str(one.model_version) if one is not None else "" for one in last]
 
 
 def processes_of(home: Path) -> list[psutil.Process]:

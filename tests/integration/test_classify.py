@@ -37,7 +37,7 @@ from trainer.up import environment, web_answers
 
 pytestmark = pytest.mark.timeout(240)
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "ml_backend" / "docs" / "http.md"
 CODEBOOK = load_codebook("reuters8")
 WORDS = SourceConfig("words", SourceKind.FAKE)
 
@@ -106,7 +106,7 @@ def test_a_killed_worker_and_a_wiped_redis_lose_and_double_nothing(
             killed = kill_at_work(winnow, first)
             with caplog.at_level(logging.WARNING):
                 by_two += run
-            assert f"classification {killed}: is no longer at hand, enqueued again" in caplog.text
+            assert f"classification revived: job={killed}" in caplog.text
             run = winnow.classify(spec, sent)
             after_a_wipe = [next(run)]
             winnow.redis.flushall()
@@ -180,8 +180,8 @@ def documents(subject: str) -> list[dict[str, str]]:
 
 
 def assert_the_client_works(url: str, password: str) -> None:
-    """The program in the README, as it stands there but for the address."""
-    (shown,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    """The program in the page on HTTP, as it stands there but for the address."""
+    (shown,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     program = shown.replace("http://127.0.0.1:9090", url)
     assert url in program
     done = subprocess.run(

@@ -20,7 +20,9 @@ from ml_backend.settings import load_settings
 from trainer.cli import main
 from trainer.demo.label_studio import LabelStudioServer
 from trainer.demo.walk import free_port
-from trainer.doctor import check_label_studio, check_project, look
+from trainer.doctor.finding import look
+from trainer.doctor.label_studio import check_label_studio
+from trainer.doctor.project import check_project
 
 pytestmark = pytest.mark.label_studio
 

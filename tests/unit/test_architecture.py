@@ -38,7 +38,7 @@ ENVIRONMENT_READERS = {
     "ml_backend._wsgi",  # hands a folder to label-studio-ml, which looks for it in the environment of this process
 }
 WITHOUT_TORCH = ("ml_backend.app", "trainer.serving", "trainer.worker", "trainer.jobs", "trainer.scheduler",
-                 "trainer.cli", "trainer.doctor", "trainer.offline")  # fmt: skip
+                 "trainer.cli", "trainer.doctor.examine", "trainer.offline")  # fmt: skip
 
 
 @cache

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from ml_backend.app import ROUTES
 from ml_backend.settings import Settings
@@ -28,6 +31,58 @@ def test_the_dockerfile_has_no_finding() -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
     found = subprocess.run([hadolint, DOCKER / "Dockerfile"], capture_output=True, text=True, timeout=60, check=False)
     assert (found.returncode, found.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("file", ["compose.yaml", "compose.gpu.yaml"])
+def test_the_compose_files_are_as_the_specification_says(file: str) -> None:
+    checker = Path(sys.executable).with_name("check-jsonschema")
+    line = [checker, "--builtin-schema", "vendor.compose-spec", DOCKER / file]
+    found = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert (found.returncode, found.stdout.strip()) == (0, "ok -- validation done")
+
+
+def test_the_image_is_built_from_what_is_let_in() -> None:
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.MULTILINE)
+    assert {name for line in copied for name in line.split()[:-1]} == let_in
+
+
+def test_everything_that_pip_installs_is_pinned() -> None:
+    lines = [line for line in (DOCKER / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    assert all("==" in line for line in lines)
+    pinned = {canonicalize_name(line.split("==")[0]): line.split("==")[1] for line in lines}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
+    asked = [
+        *project["project"]["dependencies"],
+        *extras["s3"],
+        *extras["quantized"],
+        *project["build-system"]["requires"],
+    ]
+    wanted = [Requirement(line) for line in asked if not line.startswith("torch")]
+    assert [str(one) for one in wanted if pinned.get(canonicalize_name(one.name), "0") not in one.specifier] == []
+    torches = set(re.findall(r"^ARG TORCH=(.+)$", DOCKERFILE, re.MULTILINE))
+    assert torches == set(re.findall(r"^TORCH \?= torch==(.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def test_images_have_exact_versions() -> None:
+    images = [service["image"] for service in SERVICES.values() if not service["image"].startswith("winnow:")]
+    base = re.findall(r"^ARG PYTHON=(.+)$", DOCKERFILE, re.MULTILINE)
+    assert all(re.search(r":\d+\.\d+(\.\d+)?(-\w+)?$", image) for image in images)
+    assert all(re.match(r"\d+\.\d+\.\d+-", version) for version in base)
+    version = re.search(r"^LABEL_STUDIO_VERSION := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert version
+    assert f"heartexlabs/label-studio:{version[1]}" in images, "the one that the tests run with"
+
+
+@pytest.mark.parametrize("name", [*WINNOWS, "redis", "label-studio", "postgres"])
+def test_services_can_gain_no_rights(name: str) -> None:
+    service = SERVICES[name]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    if name != "postgres":  # its image changes users itself
+        assert service["cap_drop"] == ["ALL"]
+    if name in (*WINNOWS, "redis"):
+        assert (service["read_only"], service["tmpfs"]) == (True, ["/tmp"])
 
 
 def test_what_is_copied_is_there() -> None:

@@ -152,7 +152,7 @@ def _typical_words(texts: Iterable[str], coded: _Coded) -> dict[str, list[str]]:
     from scipy.sparse import csr_array
     from sklearn.feature_extraction.text import CountVectorizer
 
-    vectorizer = CountVectorizer(token_pattern=r"[^\W\d_]{3,}", max_features=VOCABULARY)
+    vectorizer = CountVectorizer(token_pattern=r"[^\W\d_]{3,}", max_features=VOCABULARY)  # nosec B106 # a pattern
     try:
         counts = vectorizer.fit_transform(texts)  # [documents, words]
     except ValueError:  # no text has a word

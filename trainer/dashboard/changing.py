@@ -11,6 +11,7 @@ from werkzeug.exceptions import Conflict, Forbidden, NotFound
 
 from ml_backend import adapters
 from ml_backend.experiment import Project
+from ml_backend.log_events import LogEvent, tell
 from trainer.adapter_list import adapter_row
 from trainer.dashboard import csrf
 from trainer.dashboard.pages import operates, parts, project_of
@@ -54,7 +55,7 @@ def carry_out(project_id: int, adapter_id: str, change: str) -> Response:
         work.promote(adapter_id, later=True)
     else:
         work.roll_back(adapter_id, later=True)
-    log.info("project %s: %s of %s by %s, on the dashboard", project_id, change, adapter_id, g.role.value)
+    tell(log, LogEvent.ADAPTER_CHANGED, project=project_id, change=change, adapter=adapter_id, by=g.role.value)
     back = url_for("dashboard.project_page", project_id=project_id, done=adapter_id, _anchor="done")
     return make_response(redirect(back, HTTPStatus.SEE_OTHER))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from label_configs.errors import EnvironmentFault, reason
 from ml_backend.experiment import Project
-from trainer.mirror_file import MIRROR_FILE
+from trainer.mirror_file import MIRROR_FILE, unsealed
 from trainer.mirror_schema import SCHEMA_VERSION
 from trainer.rounds import Counts, due_by
 
@@ -55,7 +55,7 @@ def counted(folder: Path) -> Counted | None:
             if base.execute("PRAGMA user_version").fetchone() != (SCHEMA_VERSION,):
                 return None
             base.execute("BEGIN")  # both of one state
-            facts = dict(base.execute("SELECT name, value FROM facts"))
+            facts = {name: unsealed(value) for name, value in base.execute("SELECT name, value FROM facts")}
             totals = base.execute("SELECT tasks, submitted, verified, seen, both FROM totals").fetchone()
     except sqlite3.Error as error:
         raise EnvironmentFault(f"{path}: cannot be read ({reason(error)}); delete the file: it is made anew") from error

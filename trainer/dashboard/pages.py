@@ -82,7 +82,9 @@ def _error(error: Exception) -> Response:
     told = error_answer(error)
     if request.path.startswith(f"/{DASHBOARD}/api/") or not _wants_page() or told.status_code == 401:
         return told
-    return make_response(render_template("dashboard/error.html", error=told.get_json()["error"]), told.status_code)
+    page = make_response(render_template("dashboard/error.html", error=told.get_json()["error"]), told.status_code)
+    page.headers.extend((name, value) for name, value in told.headers if name in ("Allow", "Location", "Retry-After"))
+    return page
 
 
 def _wants_page() -> bool:

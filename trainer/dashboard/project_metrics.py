@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from label_configs.errors import WinnowError
 from ml_backend import adapters
 from ml_backend.experiment import Project, load_project, registered
+from ml_backend.log_events import LogEvent, tell
 from trainer.dashboard.kept_report import load_report
 from trainer.dashboard.next_round import counted, next_round
 from trainer.rounds import RoundState, list_rounds, rounds_folder
@@ -24,7 +25,9 @@ log = logging.getLogger(__name__)
 class _Figures:
     """The gauges, to be filled project by project."""
 
-    verified: GaugeMetricFamily = field(default_factory=lambda: _gauge("winnow_verified_documents", "Verified"))
+    verified: GaugeMetricFamily = field(
+        default_factory=lambda: _gauge("winnow_verified_documents", "Verified documents")
+    )
     to_next: GaugeMetricFamily = field(
         default_factory=lambda: _gauge("winnow_documents_to_next_round", "Documents to verify until a round is due")
     )
@@ -52,6 +55,11 @@ class ProjectCollector(Collector):
     def __init__(self, home: Path) -> None:
         self._home = home
 
+    @staticmethod
+    def describe() -> Iterator[GaugeMetricFamily]:
+        """The figures without values."""
+        yield from _Figures().all()
+
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Read the figures of this moment; a project that cannot be read is left out and told in the log."""
         figures = _Figures()
@@ -59,7 +67,7 @@ class ProjectCollector(Collector):
             try:
                 _fill(figures, load_project(self._home, project_id))
             except WinnowError as error:
-                log.warning("metrics: project %s: %s", project_id, error)
+                tell(log, LogEvent.METRICS_MISSING, project=project_id, reason=error)
         yield from figures.all()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from label_configs.errors import EnvironmentFault, reason
 from ml_backend.experiment import Project
+from ml_backend.log_events import LogEvent, tell
 from ml_backend.settings import Settings
 from ml_backend.task_reader import TaskReader
 from trainer.dashboard.kept_report import FOLDER, load_fault, load_report, report_path
@@ -100,9 +101,7 @@ class Reporting:
         rest = max(self._settings.report_seconds, REST * self._seconds(running.project))
         self._rests[running.project] = running.began + rest
         if code:
-            log.warning(
-                "project %s: no report for the dashboard: %s", running.project, self._why(running.project, code)
-            )
+            tell(log, LogEvent.REPORT_MISSING, project=running.project, reason=self._why(running.project, code))
 
     def _seconds(self, project_id: int) -> float:
         """How long the report kept last took, as it says itself: this process only looks now and then."""

@@ -218,7 +218,7 @@ def _inline(svg: str, block: Plot, name: str) -> str:
     """matplotlib's file as an element of a page: named, described, with ids of its own and the page's colours."""
     ElementTree.register_namespace("", SVG)
     ElementTree.register_namespace("xlink", XLINK)
-    root = ElementTree.fromstring(svg)
+    root = ElementTree.fromstring(svg)  # nosec B314 # matplotlib's own
     for metadata in root.findall(f"{{{SVG}}}metadata"):
         root.remove(metadata)
     _own_ids(root, name)

@@ -17,12 +17,13 @@ Request = dict[str, Any]  # the body, with the path under "path"
 
 @dataclass(frozen=True)
 class Reply:
-    """What is sent back. ``cut`` promises more bytes than it sends, and hangs up."""
+    """What is sent back. ``cut`` promises more bytes than it sends, and hangs up; ``silent`` hangs up at once."""
 
     body: bytes = b""
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: bool = False
+    silent: bool = False
 
 
 def completion(
@@ -76,6 +77,9 @@ class ChatServer:
                 reply = answer(request)
                 with outer.changed:
                     outer.at_once -= 1
+                if reply.silent:
+                    self.close_connection = True
+                    return
                 self.send_response(reply.status)
                 for name, value in {"Content-Type": "application/json", **reply.headers}.items():
                     self.send_header(name, value)

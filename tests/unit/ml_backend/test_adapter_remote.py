@@ -13,7 +13,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from label_configs.errors import AdapterError, ConfigError
 from ml_backend.adapter_files import FILES, Adapter
-from ml_backend.adapter_remote import without_secrets
+from ml_backend.adapter_remote import open_url, without_secrets
 from ml_backend.adapters import AdapterStore
 from ml_backend.experiment import Project
 from ml_backend.versions import active_sources
@@ -193,6 +193,12 @@ def test_an_adapter_is_asked_with_the_prompt_kept_beside_it(
 def test_nothing_secret_of_a_url_is_told() -> None:
     assert without_secrets("s3://bucket/adapters") == "s3://bucket/adapters"
     assert without_secrets("ftp://me:hush@host:21/a?token=hush") == "ftp://host:21/a"
+
+
+def test_an_s3_server_that_does_not_answer_is_not_waited_for_long() -> None:
+    limits = open_url("s3://bucket/adapters")[0].config_kwargs
+    assert (limits["connect_timeout"], limits["read_timeout"]) == (3, 10)
+    assert limits["retries"]["total_max_attempts"] == 2
 
 
 @pytest.mark.parametrize("url", ["nonsense://x/y", "s4://bucket"])

@@ -138,4 +138,4 @@ def test_single_characters_give_the_product_along_the_path(words: list[str], dat
         exact *= table[token] / sum(table[t] for t in following)
     found = probabilities(words, written, *told)
     assert found is not None
-    assert found[words.index(written)] == pytest.approx(exact)
+    assert found[words.index(written)] == pytest.approx(exact, abs=1e-8)

@@ -20,6 +20,7 @@ from ml_backend.classifying import ClassifySpec, propose_all, resolve
 from ml_backend.exchange import Exchange
 from ml_backend.experiment import Project
 from ml_backend.heartbeat import beat
+from ml_backend.log_format import log_formatter
 from ml_backend.settings import Settings
 from ml_backend.sources.base import Source
 from tests.unit.ml_backend.classifying_parts import NotingPool, ThreadWorker
@@ -122,7 +123,7 @@ def test_when_its_worker_is_gone_the_job_is_enqueued_again(
 ) -> None:
     started(redis, job, "killed")
     assert state(line, job) is State.QUEUED
-    assert "classification one: is no longer at hand, enqueued again" in caplog.text
+    assert "classification revived: job=one" in caplog.text
     assert queue.queue(redis, queue.PROPOSE).job_ids == [job]
 
 
@@ -246,13 +247,15 @@ def test_an_error_that_quotes_a_document_is_not_passed_on(
         raise ValueError(f"cannot read {DOCUMENTS[0].text!r}")
 
     monkeypatch.setattr(jobs.SourcePool, "source", broken)
+    caplog.handler.setFormatter(log_formatter("console"))  # as every process of Winnow has it
     with caplog.at_level(logging.DEBUG), pytest.raises(QueueError) as caught:
         jobs.classify_documents(job)
     assert caught.value.__suppress_context__
     outcome = line.collect(job)
     assert outcome is not None
     assert outcome.reason == "unexpected ValueError; the log of the propose worker says where"
-    assert "in broken" in caplog.text
+    assert "test_classify_queue:" in caplog.text
+    assert " broken\n    ValueError\n" in caplog.text
     assert "confidential" not in caplog.text
 
 

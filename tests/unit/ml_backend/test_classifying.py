@@ -52,7 +52,7 @@ def teach(project: Project) -> None:
 
 def test_without_names_all_sources_that_can_propose_do(three: Project, caplog: pytest.LogCaptureFixture) -> None:
     assert [name for name, _ in resolve(three.home, project=three).names] == ["words", "again"]
-    assert "project 8: left out, without verified examples: probe" in caplog.text
+    assert 'sources left out: place="project 8" sources=probe' in caplog.text
     teach(three)
     assert [name for name, _ in resolve(three.home, project=three).names] == ["words", "again", "probe"]
 
@@ -160,7 +160,7 @@ def test_the_digest_names_codebook_sources_and_order(three: Project) -> None:
     assert ClassifySpec(replace(spec.codebook, name="renamed"), spec.sources).digest == spec.digest
 
 
-@pytest.mark.parametrize("change", [{"kind": "crystal_ball"}, {"unknown": 1}, {"shots": "1"}])
+@pytest.mark.parametrize("change", [{"kind": 7}, {"unknown": 1}, {"shots": "1"}])
 def test_one_of_another_version_is_told(three: Project, change: dict[str, object]) -> None:
     data = resolve(three.home, project=three).to_json(three.home)
     data["sources"][0]["config"] |= change

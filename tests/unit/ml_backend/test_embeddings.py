@@ -110,7 +110,7 @@ def test_a_damaged_file_is_logged_once_and_bypassed(cache: EmbeddingCache, caplo
         cache.put("mini", 256, {TEXTS[0]: made(TEXTS[0])})
         assert cache.get("mini", 256, TEXTS) == {}
     (record,) = caplog.records
-    assert "embeddings.sqlite3: file is not a database; embedding without it" in record.getMessage()
+    assert record.getMessage() == f'cache bypassed: file={cache.path} reason="file is not a database"'
 
 
 def test_a_full_disk_is_logged_and_bypassed(
@@ -136,7 +136,7 @@ def test_a_folder_that_cannot_be_made_is_bypassed(tmp_path: Path, caplog: pytest
     (tmp_path / "file").write_text("")
     cache = EmbeddingCache(tmp_path / "file" / "embeddings")
     assert cache.get("mini", 256, TEXTS) == {}
-    assert "embedding without it" in caplog.text
+    assert "cache bypassed" in caplog.text
 
 
 def test_a_cache_that_was_deleted_is_made_anew(cache: EmbeddingCache) -> None:

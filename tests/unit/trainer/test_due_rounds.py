@@ -150,7 +150,7 @@ def test_a_project_that_cannot_be_read_does_not_hinder_others(
 
     monkeypatch.setattr(desk.due_rounds, "look", broken)
     look(tmp_path, desk.fake, 7, parts, timed=False)  # type: ignore[arg-type]
-    assert "project 7: cannot be looked at" in caplog.text
+    assert "project crashed: project=7" in caplog.text
 
 
 def test_nothing_is_asked_while_a_round_is_at_hand(tmp_path: Path, redis: Redis) -> None:

@@ -22,12 +22,17 @@ from trainer.tuning import FineTuning
 
 BOOK = Codebook("b", Kind.EXCLUSIVE, (Code("s", "Ships", "d", "ship"), Code("g", "Corn", "d", "corn")))
 EXAMPLES = [VerifiedExample(f"d{n}", f"text {n}", ("sg"[n % 2],), (), n % 5 == 0) for n in range(20)]
-OUTCOME = {"device": "a GPU", "precision": "bf16", "training_seconds": 12.5}
+OUTCOME = {
+    "device": "a GPU", "devices": 2, "threads": 4, "instructions": "AVX2", "precision": "bf16", "micro_batch_size": 2,
+    "resumed": [12], "training_seconds": 12.5,
+}  # fmt: skip
 
 
 def test_it_says_all_that_an_adapter_was_made_from(tiny_llama: Path) -> None:
     recipe = LoraRecipe(seed=5, prompt="/prompts/my own.j2")
-    tuning = FineTuning(str(tiny_llama), recipe, BOOK, EXAMPLES, 0.2, origin={"project": 7})
+    tuning = FineTuning(
+        str(tiny_llama), recipe, BOOK, EXAMPLES, 0.2, origin={"project": 7}, prompt_version="my own-0123abcd"
+    )
     new, current = [("s",), ("g",), ("s",), ("g",)], [("s",)] * 4
     verdict = judge(tuning.truth, new, current)
     predicted = {"new": new, "current": current}
@@ -48,6 +53,8 @@ def test_it_says_all_that_an_adapter_was_made_from(tiny_llama: Path) -> None:
     assert made["gate"]["verdict"] == verdict.verdict
     assert (made["temperature"], made["ece"]) == (1.25, 0.2)
     assert (made["device"], made["precision"], made["training_seconds"]) == ("a GPU", "bf16", 12.5)
+    assert (made["devices"], made["threads"], made["instructions"]) == (2, 4, "AVX2")
+    assert (made["micro_batch_size"], made["resumed"], made["compared_with"]) == (2, [12], None)
     assert {"python", "torch", "transformers", "peft", "accelerate", "label-studio-winnow"} <= made["packages"].keys()
     assert made["made_at"].endswith("+00:00")
 

@@ -58,7 +58,7 @@ def test_redis_may_be_away(redis: Redis, caplog: pytest.LogCaptureFixture) -> No
         clock.now += EVERY_SECONDS
         telling.tell({"stage": "train", "step": step})
         assert not telling.stop_asked()
-    assert len([r for r in caplog.records if "the round goes on meanwhile" in r.getMessage()]) == 1
+    assert len([r for r in caplog.records if "redis away" in r.getMessage()]) == 1
     kwargs["port"] = port
     redis.connection_pool.reset()
     clock.now += AWAY_SECONDS

@@ -106,6 +106,7 @@ def test_a_training_that_was_broken_off_comes_to_the_same_bits(base: Path, tmp_p
     assert steps[0]["step"] == broken_after
     assert 0 <= steps[0]["seconds_left"] < 60, "by this process's pace"
     assert again == last
+    assert Checkpoints(tmp_path / "b" / "checkpoints").resumed == [broken_after - 1], "the manifest says so"
     for (name, one), other in zip(undisturbed.named_parameters(), model.parameters(), strict=True):
         assert torch.equal(one, other), name
 

@@ -87,9 +87,23 @@ def test_what_was_begun_can_be_taken_up(tmp_path: Path, store: AdapterStore) -> 
     folder = tmp_path / "round"
     begun.write(folder, store)
     gate = Gate(minimum=3)
+    identifier = begun.id
+    (tmp_path / "team.j2").write_text("edited while it trains: {{ document }}")
     read = FineTuning.read(folder, gate)
-    assert read == replace(begun, gate=gate, beside={"winnow.yaml": folder / "winnow.yaml"})
-    assert read.id == begun.id
+    kept = {"winnow.yaml": folder / "winnow.yaml"}
+    assert read == replace(begun, gate=gate, beside=kept, prompt_version=read.prompt_version)
+    assert read.id == identifier
+
+
+def test_a_prompt_file_counts_by_what_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "team.j2").write_text("{{ document }}")
+    tuning = replace(TUNING, recipe=LoraRecipe(prompt=str(tmp_path / "team.j2")))
+    before = tuning.id
+    (tmp_path / "elsewhere").mkdir()
+    elsewhere = (tmp_path / "team.j2").rename(tmp_path / "elsewhere" / "team.j2")
+    assert replace(tuning, recipe=LoraRecipe(prompt=str(elsewhere))).id == before
+    elsewhere.write_text("Read this: {{ document }}")
+    assert replace(tuning, recipe=LoraRecipe(prompt=str(elsewhere))).id != before
 
 
 @pytest.mark.parametrize(

@@ -57,10 +57,10 @@ Make = Callable[..., ChatApiSource]
 
 @pytest.fixture
 def make(codebook: Codebook, ledger: Ledger) -> Make:
-    """A source of a server; keywords go into its api, or into the source where it has such a field."""
+    """A source of a server; keywords go into its api where it has such a field, else into the source."""
 
     def build(url: str, key: str | None = KEY, book: Codebook = codebook, **more: Any) -> ChatApiSource:
-        fields = {name: more.pop(name) for name in list(more) if name in SourceConfig.__dataclass_fields__}
+        fields = {name: more.pop(name) for name in list(more) if name not in ChatApi.__dataclass_fields__}
         api = ChatApi(**{"base_url": url, "retries": 0, "concurrency": 1, **more})
         config = SourceConfig("far", SourceKind.CHAT_API, model="m", api=api, **fields)
         return ChatApiSource(config, "m/zero_shot-api@base", book, ledger, SecretStr(key) if key else None)

@@ -130,7 +130,7 @@ def test_examples_of_an_earlier_codebook_are_left_out(
     assert probabilities(probe(encoder, TOPICS, tmp_path / "some", [*stale, *verified()])) == probabilities(
         probe(encoder, TOPICS, tmp_path / "none", verified())
     )
-    assert "3 verified documents are of another codebook" in caplog.text
+    assert "examples left out: source=probe documents=3" in caplog.text
     with pytest.raises(TrainingError, match="no example of the codebook topics; code documents by it"):
         probe(encoder, TOPICS, tmp_path / "all", stale)
 

@@ -226,3 +226,14 @@ def test_pages_hold_no_script_of_their_own() -> None:
         assert text.count("<script") == text.count("<script src=")
         assert not re.search(r"\son\w+=", text)
         assert "|safe" not in text
+
+
+def test_too_many_failed_log_ins_are_a_page_for_a_person(client: FlaskClient) -> None:
+    wrong = login("viewer", "wrong") | {"Accept": "text/html"}
+    told = [client.get("/dashboard/", headers=wrong) for _ in range(11)]
+    assert [answer.status_code for answer in told] == [401] * 10 + [429]
+    page = told[-1]
+    assert page.content_type.startswith("text/html")
+    assert "too many failed log-ins; wait " in page.text
+    assert 0 < int(page.headers["Retry-After"]) <= 300
+    assert client.get("/dashboard/api/projects", headers=wrong).get_json()["error"]["code"] == "too-many-requests"

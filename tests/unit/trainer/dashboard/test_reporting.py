@@ -124,7 +124,7 @@ def test_why_there_is_no_report_is_told(desk: Desk, caplog: pytest.LogCaptureFix
     desk.wait()
     with caplog.at_level(logging.WARNING):
         assert not desk.look(10)
-    assert "project 7: no report for the dashboard: Label Studio is away; start it" in caplog.text
+    assert 'report missing: project=7 reason="Label Studio is away; start it"' in caplog.text
     assert desk.look(1000), "it is tried again, after a rest"
 
 
