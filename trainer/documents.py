@@ -1,84 +1,62 @@
-"""The tables in the README that say what the code says: settings and commands.
+"""Rewrites the tables of the documents that say what the code says.
 
-    python -m trainer.documents README.md
+    python -m trainer.documents README.md trainer/docs/*.md
 
-writes them between ``<!-- settings -->`` and ``<!-- /settings -->``, ``<!-- commands -->`` and ``<!-- /commands -->``.
+writes each of ``trainer.document_tables.TABLES`` between its markers, such as ``<!-- settings -->`` and
+``<!-- /settings -->``, in whichever page has them.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-
-import click
 
 from label_configs.errors import ConfigError, WinnowError
 from label_configs.strictyaml import read_text
 from ml_backend.atomic import write_atomically
-from ml_backend.settings import Settings
-from trainer.cli import cli
+from trainer.document_tables import TABLES
+
+_MARKER = re.compile(r"^<!-- (/?)(\w+) -->$", re.MULTILINE)
 
 
-def settings_table() -> str:
-    """Every WINNOW_* variable with its default and its meaning, in Markdown."""
-    rows = []
-    for name, field in Settings.model_fields.items():
-        default = "" if field.default is None else f"`{field.default}`"
-        rows.append((f"`WINNOW_{name.upper()}`", default, field.description or ""))
-    return _table(("setting", "default", "meaning"), rows)
-
-
-def commands_table() -> str:
-    """Every command of the command line with what it does, in Markdown."""
-    return _table(("command", "does"), list(_commands(cli, "winnow")))
-
-
-def _commands(group: click.Group, path: str) -> Iterator[tuple[str, str]]:
-    for name, command in group.commands.items():
-        if isinstance(command, click.Group):
-            yield from _commands(command, f"{path} {name}")
-        else:
-            context = click.Context(command)
-            arguments = [p.make_metavar(context) for p in command.params if isinstance(p, click.Argument)]
-            first = (command.help or "").partition("\n\n")[0]
-            yield f"`{' '.join([path, name, *arguments])}`", " ".join(first.split())
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *(tuple(cell.replace("|", "\\|") for cell in row) for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-TABLES = {"settings": settings_table, "commands": commands_table}
+def marked(text: str) -> list[str]:
+    """Names of the tables that a page has markers for. Raises ConfigError where they do not stand in pairs."""
+    found = _MARKER.findall(text)
+    opened, closed = found[::2], found[1::2]
+    names = [name for _, name in opened]
+    if [("", name) for name in names] != opened or [("/", name) for name in names] != closed:
+        named = ", ".join(sorted({name for _, name in found}))
+        raise ConfigError(f"markers of {named} are no pairs; put <!-- NAME --> and <!-- /NAME --> around each table")
+    if unknown := set(names) - set(TABLES):
+        raise ConfigError(f"no table {', '.join(sorted(unknown))}; use one of {', '.join(TABLES)}")
+    return names
 
 
 def block(text: str, name: str) -> str:
-    """What stands between a document's markers of this name. Raises ConfigError where it has not both."""
-    found = re.search(rf"<!-- {name} -->\n(.*?)\n?<!-- /{name} -->", text, re.DOTALL)
-    if found is None:
-        raise ConfigError(f"no block {name!r}; put <!-- {name} --> and <!-- /{name} --> on lines of their own")
-    return found[1]
+    """What stands between a page's markers of this name, without the line breaks beside them."""
+    _, _, rest = text.partition(f"<!-- {name} -->\n")
+    return rest.partition(f"<!-- /{name} -->")[0].removesuffix("\n")
 
 
 def rewritten(text: str) -> str:
-    """The document with its blocks as the code has them now. Raises ConfigError where one is missing."""
-    for name, table in TABLES.items():
-        block(text, name)
+    """The page with its tables as the code has them now. Raises ConfigError for markers that name none."""
+    for name in marked(text):
         before, _, rest = text.partition(f"<!-- {name} -->\n")
         _, end, after = rest.partition(f"<!-- /{name} -->")
-        text = f"{before}<!-- {name} -->\n{table()}\n{end}{after}"
+        text = f"{before}<!-- {name} -->\n{TABLES[name]()}\n{end}{after}"
     return text
 
 
-def main(path: Path) -> None:
-    """Rewrite the document's blocks in place; end with one line on standard error where it has none."""
-    try:
-        write_atomically(path, rewritten(read_text(path)))
-    except WinnowError as error:
-        sys.exit(str(error))
+def main(paths: Iterable[Path]) -> None:
+    """Rewrite the pages in place; end with one line on standard error where one cannot be."""
+    for path in paths:
+        try:
+            write_atomically(path, rewritten(read_text(path)))
+        except WinnowError as error:
+            sys.exit(f"{path}: {error}")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(map(Path, sys.argv[1:]))
