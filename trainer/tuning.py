@@ -54,7 +54,9 @@ class FineTuning:
     beside: Mapping[str, Path] = field(default_factory=dict)
     checkpoint_seconds: float = 60.0
     micro_batch_size: int | None = None
-    prompt_version: str = ""  # of a fine-tuning that was begun; else the prompt file's as it is now
+    prompt_version: str = field(
+        default="", compare=False
+    )  # of a fine-tuning that was begun; else the prompt file's as it is now
 
     @property
     def id(self) -> str:

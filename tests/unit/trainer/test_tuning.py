@@ -90,8 +90,7 @@ def test_what_was_begun_can_be_taken_up(tmp_path: Path, store: AdapterStore) -> 
     identifier = begun.id
     (tmp_path / "team.j2").write_text("edited while it trains: {{ document }}")
     read = FineTuning.read(folder, gate)
-    kept = {"winnow.yaml": folder / "winnow.yaml"}
-    assert read == replace(begun, gate=gate, beside=kept, prompt_version=read.prompt_version)
+    assert read == replace(begun, gate=gate, beside={"winnow.yaml": folder / "winnow.yaml"})
     assert read.id == identifier
 
 
