@@ -22,7 +22,7 @@ from typing import Any
 from flask import Blueprint, Flask, Response, current_app, jsonify, request
 from prometheus_client.registry import Collector
 from redis import Redis
-from werkzeug.exceptions import BadRequest, HTTPException, NotFound, RequestEntityTooLarge
+from werkzeug.exceptions import BadRequest, HTTPException, NotFound
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from label_configs.errors import LabelConfigError, LabelStudioError, QueueError, WinnowError, WireError
@@ -147,7 +147,7 @@ def predict_route() -> Response:
     if not isinstance(tasks, list) or not all(isinstance(t, dict) for t in tasks):
         raise WireError("predict: field 'tasks' must be a list of tasks")
     if len(tasks) > MAX_TASKS:
-        raise RequestEntityTooLarge(f"predict: {len(tasks)} tasks, more than {MAX_TASKS}; ask in several calls")
+        raise WireError(f"predict: {len(tasks)} tasks, more than {MAX_TASKS}; ask in several calls")
     xml = body.get("label_config")
     if not isinstance(xml, str | None):
         raise WireError("predict: field 'label_config' must be a text")
