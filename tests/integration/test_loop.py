@@ -211,7 +211,7 @@ def test_the_holdout_is_coded_without_candidates(walk: Walk) -> None:
 
 def test_every_submission_reaches_the_webhook(walk: Walk) -> None:
     log = (walk.work.settings.logs_folder / "web.log").read_text(encoding="utf-8")
-    assert log.count(f"webhook: project {walk.work.project.id}: annotations") >= len(walk.annotated)
+    assert log.count(f"webhook received: project={walk.work.project.id} change=annotations") >= len(walk.annotated)
 
 
 def test_the_round_started_by_itself_once_the_threshold_was_reached(walk: Walk) -> None:
