@@ -71,8 +71,15 @@ servers:
 demo: venv label-studio ## the whole loop with real parts; stays up until Ctrl-C
 	@$(BIN)/winnow demo $(if $(ONESHOT),--oneshot)
 
-test: venv label-studio demo-files chromium servers ## every test: unit, integration, browser
-	@$(BIN)/python -m pytest
+# Most of the time the processes that the others test are waited for: the unit tests have room beside them.
+UNIT := tests/unit
+OTHERS := tests/integration tests/browser
+test: venv label-studio demo-files chromium servers ## every test: integration and browser, beside them the unit tests
+	@mkdir -p tests/output
+	@$(BIN)/python -m pytest $(UNIT) >tests/output/unit.txt 2>&1 & unit=$$!; trap "kill $$unit" INT TERM; \
+	  $(BIN)/python -m pytest $(OTHERS); others=$$?; \
+	  echo "waiting for the unit tests (tests/output/unit.txt)"; wait $$unit; unit=$$?; \
+	  cat tests/output/unit.txt; exit $$((unit > others ? unit : others))
 
 test-vllm: venv vllm demo-files ## a real vLLM server against the local sources; not a part of `make test`
 	@$(BIN)/python -m pytest --timeout 3000 tests/vllm
