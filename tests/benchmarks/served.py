@@ -4,17 +4,40 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
+from pydantic import SecretStr
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from ml_backend import embedded_redis
-from ml_backend.settings import Settings
+from ml_backend.settings import Settings, with_secrets
+from trainer.demo.label_studio import LabelStudioServer
+from trainer.demo.walk import free_port
 from trainer.tether import tethered
 from trainer.up import embedded_redis_answers, environment, local_url, web_answers
 
+ROOT = Path(__file__).parent.parent.parent
 START_SECONDS = 180  # on a machine that does other things, too
+
+
+@contextmanager
+def beside_label_studio() -> Iterator[Settings]:
+    """Settings of an installation, secrets made, in a folder for the time of the block; a Label Studio runs there."""
+    executable = ROOT / ".venv-label-studio" / "bin" / "label-studio"
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        LabelStudioServer(
+            executable, Path(scratch) / "label-studio", template=ROOT / ".demo" / "label-studio-template"
+        ) as server,
+    ):
+        settings = Settings(
+            home=Path(scratch) / "home", label_studio_url=server.url, label_studio_token=SecretStr(server.token()),
+            port=free_port(), chunk_documents=8, threads=1,
+        )  # fmt: skip
+        yield with_secrets(settings)
 
 
 @contextmanager

@@ -18,7 +18,6 @@ import json
 import os
 import random
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -30,7 +29,6 @@ from typing import Any
 
 import numpy as np
 import psutil
-from pydantic import SecretStr
 from tenacity import RetryError
 
 from label_configs import wire
@@ -39,13 +37,11 @@ from ml_backend import queue
 from ml_backend.experiment import Project
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.set_up import connect
-from ml_backend.settings import Settings, with_secrets
-from tests.benchmarks.served import until
+from ml_backend.settings import Settings
+from tests.benchmarks.served import beside_label_studio, until
 from tests.benchmarks.swapping import Swapping, set_up
 from tests.benchmarks.webhook import Event, event_body, send, summary
 from tests.integration.running import processes_of
-from trainer.demo.label_studio import LabelStudioServer
-from trainer.demo.walk import free_port
 from trainer.mirror import Mirror
 from trainer.mirror_file import MirrorFile
 from trainer.rounds import list_rounds, rounds_folder
@@ -54,7 +50,6 @@ from trainer.up import Installation
 from trainer.verified import reading_of
 from trainer.work import Work
 
-ROOT = Path(__file__).parent.parent.parent
 SEED = 20240601
 DOCUMENTS = 400
 EVENTS = 50.0  # a second
@@ -269,18 +264,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=60)
     chosen = parser.parse_args()
-    executable = ROOT / ".venv-label-studio" / "bin" / "label-studio"
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        LabelStudioServer(
-            executable, Path(scratch) / "label-studio", template=ROOT / ".demo" / "label-studio-template"
-        ) as server,
-    ):
-        settings = Settings(
-            home=Path(scratch) / "home", label_studio_url=server.url, label_studio_token=SecretStr(server.token()),
-            port=free_port(), chunk_documents=8, threads=1,
-        )  # fmt: skip
-        told = soak(with_secrets(settings), Path(scratch), chosen.minutes)
+    with beside_label_studio() as settings:
+        told = soak(settings, settings.home.parent, chosen.minutes)
     told |= {"met": is_met(told), "flat_mb_per_hour": FLAT, "documents": DOCUMENTS, "cores": os.cpu_count()}
     sys.stdout.write(json.dumps(told) + "\n")
 

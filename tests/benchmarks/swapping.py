@@ -18,7 +18,6 @@ import json
 import random
 import statistics
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -26,7 +25,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-from pydantic import SecretStr
 
 from label_configs import wire
 from label_configs.codebook import load_codebook
@@ -38,17 +36,14 @@ from ml_backend import adapters, queue
 from ml_backend.experiment import Experiment, Project, Review, register
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.proposing import Plan
-from ml_backend.settings import Settings, with_secrets
+from ml_backend.settings import Settings
 from ml_backend.source_config import ADAPTER_SOURCE, SourceConfig, SourceKind
 from ml_backend.training_config import Training
-from tests.benchmarks.served import served, until
+from tests.benchmarks.served import beside_label_studio, served, until
 from tests.tiny_models import make_adapter, make_tiny_llama
-from trainer.demo.label_studio import LabelStudioServer
-from trainer.demo.walk import free_port
 from trainer.finishing import refresh
 from trainer.work import Work
 
-ROOT = Path(__file__).parent.parent.parent
 CLIENTS = 4
 MOST_TASKS = 8  # in one request
 TARGET_SECONDS = 10
@@ -270,18 +265,8 @@ def main() -> None:
     parser.add_argument("--swaps", type=int, default=20)
     parser.add_argument("--documents", type=int, default=200)
     chosen = parser.parse_args()
-    executable = ROOT / ".venv-label-studio" / "bin" / "label-studio"
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        LabelStudioServer(
-            executable, Path(scratch) / "label-studio", template=ROOT / ".demo" / "label-studio-template"
-        ) as server,
-    ):
-        settings = Settings(
-            home=Path(scratch) / "home", label_studio_url=server.url, label_studio_token=SecretStr(server.token()),
-            port=free_port(), chunk_documents=8, threads=1,
-        )  # fmt: skip
-        run = swapping(with_secrets(settings), Path(scratch), chosen.swaps, chosen.documents, pause=1)
+    with beside_label_studio() as settings:
+        run = swapping(settings, settings.home.parent, chosen.swaps, chosen.documents, pause=1)
     row = run.row()
     for name, value in row.items():
         sys.stderr.write(f"{name:16} {value:g}\n")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from label_studio_sdk import LabelStudio
@@ -17,6 +16,7 @@ from label_configs.render import default_form, render_label_config
 from ml_backend.experiment import load_experiment, register
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.settings import load_settings
+from tests.local_server import serving
 from trainer.cli import main
 from trainer.demo.label_studio import LabelStudioServer
 from trainer.demo.walk import free_port
@@ -109,14 +109,10 @@ def test_a_token_that_was_revoked(
 
 
 def test_the_address_of_another_server(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Silent) as server:
-        thread = Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        monkeypatch.setenv("WINNOW_LABEL_STUDIO_URL", f"http://127.0.0.1:{server.server_port}")
+    with serving(Silent) as url:
+        monkeypatch.setenv("WINNOW_LABEL_STUDIO_URL", url)
         line = refused("init", "winnow.yaml")
-        server.shutdown()
-        thread.join()
-    assert line.startswith(f"Label Studio at http://127.0.0.1:{server.server_port}: ")
+    assert line.startswith(f"Label Studio at {url}: ")
     assert "WINNOW_LABEL_STUDIO_URL" in line
 
 

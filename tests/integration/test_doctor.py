@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import httpx
 import pytest
@@ -22,6 +21,7 @@ from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.set_up import set_up_project
 from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind
+from tests.local_server import serving
 from trainer.demo.walk import free_port
 from trainer.doctor.clock import check_clock, label_studio_time
 from trainer.doctor.label_studio import check_backend, check_webhook
@@ -54,15 +54,8 @@ def proxy(target: str, *, authorization: bool) -> Iterator[str]:
         def log_message(self, *arguments: object) -> None:
             del arguments  # nothing is logged
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Handler) as url:
+        yield url
 
 
 def test_a_project_in_order(served: Settings, client: LabelStudioClient, project_id: int) -> None:

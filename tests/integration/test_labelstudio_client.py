@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from ml_backend.set_up import connect
 from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.sources.fake import FakePool
+from tests.local_server import serving
 from trainer.demo import label_studio as servers
 from trainer.demo.label_studio import LabelStudioServer
 
@@ -326,14 +326,8 @@ def test_another_server_at_the_address_is_told(
 ) -> None:
     handler = type("Handler", (Stranger,), {"status": status, "kind": kind, "body": body})
     changes = {"label_studio_token": SecretStr(token)} if token else {}
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            message = refusal(settings, label_studio_url=f"http://127.0.0.1:{server.server_port}", **changes)
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(handler) as url:
+        message = refusal(settings, label_studio_url=url, **changes)
     assert "WINNOW_LABEL_STUDIO_URL" in message or "answered 500" in message
 
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from ml_backend.app import create_app
 from ml_backend.experiment import Experiment, Project, load_experiment, register
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.settings import Settings, with_secrets
+from tests.local_server import serving
 from trainer.demo.walk import free_port
 from trainer.doctor.examine import examine
 from trainer.doctor.finding import findings_table, look
@@ -63,15 +64,8 @@ def served(answers: dict[str, object]) -> Iterator[str]:
         def log_message(self, *arguments: object) -> None:
             del arguments  # nothing is logged
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Handler) as url:
+        yield url
 
 
 def label_studio(release: str = "1.23.2", label_config: str = "") -> dict[str, object]:
