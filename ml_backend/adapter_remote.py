@@ -134,6 +134,12 @@ class RemoteAdapters:
         return faults(self.shown, what)
 
 
+def is_remote(place: str) -> bool:
+    """Whether it is a URL that several hosts may reach, and no folder of this one."""
+    scheme, separator, _ = place.partition("://")
+    return bool(separator) and scheme not in ("file", "local")
+
+
 def open_url(url: str) -> tuple[Any, str]:
     """The file system of a URL that processes share, and the path in it. Raises ImportError or ValueError as fsspec."""
     limits = {"config_kwargs": _S3_LIMITS} if url.startswith(("s3:", "s3a:")) else {}

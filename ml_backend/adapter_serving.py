@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from label_configs.errors import AdapterError, ConfigError, ModelError
 from ml_backend.adapter_files import Adapter
 from ml_backend.log_events import LogEvent, tell
-from ml_backend.source_config import ChatApi, SourceKind, is_loopback
+from ml_backend.source_config import ChatApi, SourceKind, is_local_url
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ class AdapterServer:
 
     def __init__(self, api: ChatApi, key: SecretStr | None) -> None:
         """Raises ConfigError for a host that is not this machine and not allowed."""
-        local = is_loopback(api.base_url)
+        local = is_local_url(api.base_url)
         if not (local or api.allow_remote):
             raise ConfigError(f"{api.base_url}: is not this machine; set allow_remote to let it be asked")
         self._api = api

@@ -40,7 +40,7 @@ from ml_backend.adapter_files import (
     parse_manifest,
     read_manifest,
 )
-from ml_backend.adapter_remote import RemoteAdapters
+from ml_backend.adapter_remote import RemoteAdapters, is_remote
 from ml_backend.atomic import sync
 from ml_backend.log_events import LogEvent, tell
 from ml_backend.settings import Places
@@ -62,10 +62,9 @@ class AdapterStore:
 
     def __init__(self, place: Path | str, *, home: Path | None = None) -> None:
         text = str(place)
-        scheme, separator, rest = text.partition("://")
-        self._url = text if separator and scheme not in ("file", "local") else None
+        self._url = text if is_remote(text) else None
         if self._url is None:
-            self.root = Path(rest if separator else text)
+            self.root = Path(text.partition("://")[2] if "://" in text else text)
             self.home = home or self.root.parent
         elif home is None:
             raise ValueError("a store under a URL needs a home to fetch adapters to")

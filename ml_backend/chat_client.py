@@ -19,7 +19,7 @@ from tenacity.wait import wait_random_exponential
 
 from label_configs.errors import ModelError, SourceError
 from ml_backend.answers import Position
-from ml_backend.source_config import ChatApi, Price, SourceConfig, is_loopback
+from ml_backend.source_config import ChatApi, Price, SourceConfig, is_local_url
 from ml_backend.spending import Amount, Ledger, cost
 
 PASSING = (408, 409, 425, 429)  # statuses, besides 500 and above, that another attempt may not meet
@@ -100,7 +100,7 @@ class ChatClient:
             max_retries=0,  # each attempt is set apart and booked by itself, so they are made here
             timeout=api.timeout_seconds,
             http_client=openai.DefaultHttpxClient(
-                follow_redirects=False, trust_env=not is_loopback(api.base_url), timeout=api.timeout_seconds
+                follow_redirects=False, trust_env=not is_local_url(api.base_url), timeout=api.timeout_seconds
             ),
         )
         self._client.organization = self._client.project = None  # of some other use of the environment's variables

@@ -11,7 +11,6 @@ from label_configs.errors import CodebookError, LabelConfigError
 from label_configs.render import check_label_config, read_label_config
 from label_configs.team_form import check_team_config
 from ml_backend import shared_projects
-from ml_backend.atomic import write_atomically
 from ml_backend.experiment import Project
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.log_events import LogEvent, tell
@@ -32,8 +31,7 @@ class ConfigState:
 
 def keep_label_config(folder: Path, xml: str) -> None:
     """Keep the label config that a project was set up with, to compare with later."""
-    shared_projects.put(folder / FILE, xml)
-    write_atomically(folder / FILE, xml)
+    shared_projects.write(folder / FILE, xml)
 
 
 def kept_label_config(folder: Path) -> str | None:

@@ -254,8 +254,7 @@ def register(
         kept_yaml = yaml.safe_dump(_plain(asdict(kept)), sort_keys=False, allow_unicode=True)
         files = {"codebook.yaml": dump_codebook(codebook), "winnow.yaml": kept_yaml}
         if team is None:
-            shared_projects.remove(folder / TEAM_FORM)
-            (folder / TEAM_FORM).unlink(missing_ok=True)
+            shared_projects.forget(folder / TEAM_FORM)
         else:
             files[TEAM_FORM] = dump_team_form(team)
         for name, text in files.items():

@@ -31,7 +31,6 @@ from typing import Any
 from label_configs.codebook import Codebook
 from label_configs.errors import TrainingError
 from ml_backend import shared_projects
-from ml_backend.atomic import write_atomically
 from ml_backend.mixing import Evidence, MixingWeights
 from ml_backend.source_config import SourceConfig
 from ml_backend.versions import ActiveSource, source_version
@@ -82,8 +81,7 @@ def save_standing(project_folder: Path, standing: Standing) -> None:
     """Keep what a round found, in place of what one before it did. Raises EnvironmentFault where that fails."""
     data = asdict(standing) | {"judged_at": standing.judged_at.isoformat()}
     path, text = project_folder / _FILE, json.dumps(data, indent=1)
-    shared_projects.put(path, text)
-    write_atomically(path, text)
+    shared_projects.write(path, text)
 
 
 def standing_in_force(project_folder: Path, codebook: Codebook) -> Standing | None:

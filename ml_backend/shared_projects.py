@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from label_configs.errors import AdapterError
-from ml_backend.adapter_remote import faults, open_store, without_secrets, written
+from ml_backend.adapter_remote import faults, is_remote, open_store, without_secrets, written
 from ml_backend.atomic import replacing, write_atomically
 from ml_backend.log_events import LogEvent, tell
 from ml_backend.settings import Places
@@ -91,11 +91,23 @@ def put(path: Path, content: str | None = None) -> None:
             write_atomically(shared.folder / _SEEN, json.dumps(_read_seen(shared.folder) | {name: ""}))
 
 
+def write(path: Path, text: str) -> None:
+    """Write a file of a project's folder: for all hosts first, then here. Raises EnvironmentFault too."""
+    put(path, text)
+    write_atomically(path, text)
+
+
 def remove(path: Path) -> None:
     """Have all hosts forget a file of a project's folder; to be called before it is removed there."""
     if (place := _place(path)) is not None:
         shared, name = place
         shared.remove(name)
+
+
+def forget(path: Path) -> None:
+    """Remove a file of a project's folder: for all hosts first, then here. One that is gone is no fault."""
+    remove(path)
+    path.unlink(missing_ok=True)
 
 
 def refresh(folder: Path) -> None:
@@ -107,6 +119,8 @@ def refresh(folder: Path) -> None:
         return
     shared, _ = place
     found = shared.stamps()
+    if found and found == _read_seen(folder):
+        return
     if not found and not (folder / "winnow.yaml").exists():
         return
     with _alone(folder):
@@ -143,8 +157,7 @@ def _place(path: Path) -> tuple[_Shared, str] | None:
 
 
 def _url() -> str | None:
-    scheme, separator, _ = (url := Places().adapter_store_url).partition("://")
-    return url if separator and scheme not in ("file", "local") else None
+    return url if is_remote(url := Places().adapter_store_url) else None
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from pathlib import Path
 from label_configs.errors import TrainingError, WinnowError
 from label_configs.records import VerifiedExample
 from ml_backend import shared_projects
-from ml_backend.atomic import write_atomically
 from ml_backend.example_file import read_examples_file, write_parquet
 
 _LATEST, _PUSHED = "latest.json", "pushed.json"
@@ -84,7 +83,7 @@ def taking_over(project_folder: Path) -> Iterator[None]:
         yield
     except WinnowError:
         if before is None:
-            _forget(folder / _PUSHED)
+            shared_projects.forget(folder / _PUSHED)
         else:
             _write_record(folder / _PUSHED, before)
         raise
@@ -93,7 +92,7 @@ def taking_over(project_folder: Path) -> Iterator[None]:
 def forget_snapshots(project_folder: Path) -> None:
     """Have no source learn from what was published so far: its labels are no longer the codebook's."""
     for name in (_LATEST, _PUSHED):
-        _forget(project_folder / "snapshots" / name)
+        shared_projects.forget(project_folder / "snapshots" / name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +122,7 @@ def _record(path: Path) -> _Record | None:
 
 
 def _write_record(path: Path, record: _Record) -> None:
-    text = json.dumps(asdict(record))
-    shared_projects.put(path, text)
-    write_atomically(path, text)
+    shared_projects.write(path, json.dumps(asdict(record)))
 
 
 def _says(path: Path, record: _Record) -> bool:
@@ -135,17 +132,12 @@ def _says(path: Path, record: _Record) -> bool:
         return False
 
 
-def _forget(path: Path) -> None:
-    shared_projects.remove(path)
-    path.unlink(missing_ok=True)
-
-
 def _drop_old(folder: Path) -> None:
     """Delete the snapshots that nothing names any more but the newest few."""
     named = {record.snapshot for name in (_LATEST, _PUSHED) if (record := _record(folder / name)) is not None}
     others = [path for kind in _KINDS for path in folder.glob(f"*{kind}") if path.name not in named]
     for path in sorted(others, key=lambda p: p.stat().st_mtime_ns)[:-_KEPT]:
-        _forget(path)
+        shared_projects.forget(path)
 
 
 def examples_digest(examples: Iterable[VerifiedExample]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
@@ -13,6 +12,7 @@ from pydantic import Field
 
 from label_configs.errors import ConfigError
 from label_configs.strictyaml import Location, nearest
+from ml_backend.settings import is_loopback
 from ml_backend.source_plugins import installed_plugins, plugin_of
 
 Problem = tuple[Location, str]
@@ -135,13 +135,9 @@ class SourceConfig:
     allow_remote: bool = False
 
 
-def is_loopback(url: str) -> bool:
+def is_local_url(url: str) -> bool:
     """Whether the URL's host is this machine: ``localhost`` or a loopback address; no name is looked up."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return is_loopback(urlsplit(url).hostname or "")
 
 
 def source_problems(config: SourceConfig) -> Iterator[Problem]:
@@ -220,7 +216,7 @@ def _api_problems(config: SourceConfig) -> Iterator[Problem]:
         usable = False
     if not usable:
         yield ("api", "base_url"), f"{api.base_url!r} is no URL; write http://host:port/v1"
-    elif not is_loopback(api.base_url) and not api.allow_remote:
+    elif not is_local_url(api.base_url) and not api.allow_remote:
         yield (
             ("api", "base_url"),
             f"{parts.hostname} is not this machine, documents would leave it; add `allow_remote: true` to let them",

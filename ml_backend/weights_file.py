@@ -17,7 +17,6 @@ from typing import Any
 
 from label_configs.errors import TrainingError, WinnowError
 from ml_backend import shared_projects
-from ml_backend.atomic import write_atomically
 from ml_backend.mixing import EQUAL, Evidence, MixingWeights
 
 _CURRENT = "current.json"
@@ -79,8 +78,7 @@ def _written(folder: Path, weights: MixingWeights) -> str:
     text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
     path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
     if not path.exists():
-        shared_projects.put(path, text)
-        write_atomically(path, text)
+        shared_projects.write(path, text)
     return path.name
 
 
@@ -117,17 +115,13 @@ def _recorded(record: Path) -> str | None:
 
 def _record(record: Path, name: str | None) -> None:
     if name is None:
-        shared_projects.remove(record)
-        record.unlink(missing_ok=True)
+        shared_projects.forget(record)
     elif name != _recorded(record):
-        text = json.dumps({"weights": name})
-        shared_projects.put(record, text)
-        write_atomically(record, text)
+        shared_projects.write(record, json.dumps({"weights": name}))
 
 
 def _drop_old(folder: Path) -> None:
     """Delete the files that are not in force but the newest few."""
     others = [path for path in folder.glob("*.json") if path.name not in (_CURRENT, _recorded(folder / _CURRENT))]
     for path in sorted(others, key=lambda p: p.stat().st_mtime_ns)[:-_KEPT]:
-        shared_projects.remove(path)
-        path.unlink(missing_ok=True)
+        shared_projects.forget(path)

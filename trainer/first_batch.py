@@ -45,12 +45,14 @@ def begin_with_what_fits(
     """
     if free is None:
         free = torch.cuda.mem_get_info()[0] if facts.kind == "cuda" else free_memory()
-    rows = sequences(examples, prompt, negatives=negatives, seed=recipe.seed)
+    if free is None or checkpoints.micro_batch_size is not None:
+        return
     try:
         shape = ModelShape.of_config(model.config.to_dict())
     except ModelError:
         return
-    if free is None or not rows or checkpoints.micro_batch_size is not None:
+    rows = sequences(examples, prompt, negatives=negatives, seed=recipe.seed)
+    if not rows:
         return
     learned = max(sum(len(path) - start for path, start in row.paths) for row in rows)
     tokens = Tokens(len(prompt.prefix_ids), max(map(row_length, rows)), learned)

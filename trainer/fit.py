@@ -99,8 +99,8 @@ def _fine_tune(
             f"base {plan.base}: its layers cannot share a prompt's beginning, which training needs; use another base"
         )
     prompt = Prompt(recipe.prompt, codebook, tokenizer, recipe.max_document_tokens)
+    checkpoints = Checkpoints(folder / "checkpoints")
     if plan.micro_batch_size is None and PartialState().is_main_process:
-        checkpoints = Checkpoints(folder / "checkpoints")
         begin_with_what_fits(model, prompt, training, recipe, facts, checkpoints, emit, negatives=plan.negatives)
     PartialState().wait_for_everyone()
     emit({"stage": "train", "training": len(training)})
@@ -118,7 +118,6 @@ def _fine_tune(
         micro_batch_size=plan.micro_batch_size,
     )
     if PartialState().is_main_process:
-        checkpoints = Checkpoints(folder / "checkpoints")
         trained = {
             "loss": loss,
             "training_seconds": round(time.monotonic() - started, 1),

@@ -19,7 +19,6 @@ from typing import Any
 
 from label_configs.errors import ConfigError, TrainingError, reason
 from ml_backend import shared_projects
-from ml_backend.atomic import write_atomically
 
 RECORD_FILE = "round.json"
 SEEN_FILE = "seen.json"
@@ -151,8 +150,7 @@ def save_round(folder: Path, record: RoundRecord) -> None:
     for name in _TIMES:
         fields[name] = fields[name].isoformat() if fields[name] else None
     text = json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    shared_projects.put(path, text)
-    write_atomically(path, text)
+    shared_projects.write(path, text)
 
 
 def load_round(folder: Path, identifier: str) -> RoundRecord:
@@ -185,8 +183,7 @@ def save_seen(folder: Path, identifier: str, documents: Iterable[str]) -> None:
     """
     told = {"round": identifier, "documents": sorted(documents)}
     path, text = folder / SEEN_FILE, json.dumps(told, ensure_ascii=False) + "\n"
-    shared_projects.put(path, text)
-    write_atomically(path, text)
+    shared_projects.write(path, text)
 
 
 def seen_stamp(folder: Path) -> str:

@@ -22,7 +22,7 @@ from ml_backend.experiment import Project
 from ml_backend.heartbeat import live_workers
 from ml_backend.proposing import Plan
 from ml_backend.settings import Settings
-from ml_backend.source_config import is_loopback
+from ml_backend.source_config import is_local_url
 from ml_backend.versions import ActiveSource
 from trainer.bulk.engine import Engine, local_engine, queue_engine
 from trainer.evaluation.judged import basis_of
@@ -92,7 +92,7 @@ def allowed(sources: Sequence[ActiveSource]) -> tuple[ActiveSource, ...]:
     return tuple(
         one
         for one in sources
-        if one.config.api is None or is_loopback(one.config.api.base_url) or one.config.api.allow_remote
+        if one.config.api is None or is_local_url(one.config.api.base_url) or one.config.api.allow_remote
     )
 
 

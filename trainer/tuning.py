@@ -36,7 +36,8 @@ class FineTuning:
     ``examples`` are training documents and holdout, without leaks; ``current`` is the id of the adapter that a new
     one is compared with, None for the base alone, ``bars`` the project's sources that stand beside; ``origin`` is what
     the manifest says of where the examples are from, ``beside`` files to keep beside the adapter, by their names there.
-    ``micro_batch_size`` is that of an earlier training that this one repeats, None for the recipe's.
+    ``micro_batch_size`` is that of an earlier training that this one repeats, None for the recipe's; ``prompt_version``
+    the prompt's when it was begun, empty for that of the prompt file as it is now.
     """
 
     base: str
@@ -54,9 +55,7 @@ class FineTuning:
     beside: Mapping[str, Path] = field(default_factory=dict)
     checkpoint_seconds: float = 60.0
     micro_batch_size: int | None = None
-    prompt_version: str = field(
-        default="", compare=False
-    )  # of a fine-tuning that was begun; else the prompt file's as it is now
+    prompt_version: str = field(default="", compare=False)
 
     @property
     def id(self) -> str:

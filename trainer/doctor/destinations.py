@@ -13,7 +13,7 @@ from rich.text import Text
 from ml_backend.adapter_remote import without_secrets
 from ml_backend.experiment import Experiment
 from ml_backend.settings import Settings
-from ml_backend.source_config import SourceKind, is_loopback
+from ml_backend.source_config import SourceKind, is_local_url
 from trainer.model_files import models_of
 
 HERE, NETWORK = "this machine", "elsewhere"
@@ -33,7 +33,7 @@ def installation_destinations(settings: Settings) -> Iterator[Destination]:
     """Where all projects' documents can go."""
     part = "all"
     url = settings.label_studio_url
-    yield Destination(part, f"Label Studio, {_shown(url)}", _where(url), "tasks, proposals, annotations")
+    yield Destination(part, f"Label Studio, {without_secrets(url)}", _where(url), "tasks, proposals, annotations")
     yield Destination(part, str(settings.home), HERE, "mirrors, rounds and adapters with their examples")
     named = {
         settings.adapter_store_url: "adapters with the examples that they learned from",
@@ -52,7 +52,7 @@ def experiment_destinations(part: str, experiment: Experiment) -> Iterator[Desti
         if source.kind is SourceKind.CHAT_API and source.api is not None:
             where = _where(source.api.base_url)
             allowed = ", allow_remote" if where == NETWORK else ""
-            place = f"{source.name}, {_shown(source.api.base_url)}"
+            place = f"{source.name}, {without_secrets(source.api.base_url)}"
             yield Destination(part, place, where, f"documents and prompts{allowed}")
         elif source.allow_remote:
             yield Destination(part, f"{source.name}, as its package decides", NETWORK, "documents, allow_remote")
@@ -82,12 +82,6 @@ def all_destinations(settings: Settings, experiments: Iterable[tuple[str, Experi
     return found
 
 
-def _shown(url: str) -> str:
-    """An address without user, password and options."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
 def _where(url: str) -> str:
     local = urlsplit(url).scheme in ("file", "local")
-    return HERE if local or is_loopback(url) else NETWORK
+    return HERE if local or is_local_url(url) else NETWORK

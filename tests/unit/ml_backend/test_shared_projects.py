@@ -10,7 +10,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from ml_backend import shared_projects
-from ml_backend.atomic import write_atomically
+from ml_backend.shared_projects import write
 
 URL = "memory://hosts/adapters"
 
@@ -29,11 +29,6 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     one, two = (tmp_path / host / "projects" / "7" for host in ("one", "two"))
     one.mkdir(parents=True)
     return one, two
-
-
-def write(path: Path, text: str) -> None:
-    shared_projects.put(path, text)
-    write_atomically(path, text)
 
 
 def test_what_one_host_writes_another_reads(folders: tuple[Path, Path]) -> None:
@@ -63,9 +58,12 @@ def test_what_is_unchanged_is_not_fetched_again(folders: tuple[Path, Path], monk
     one, two = folders
     write(one / "winnow.yaml", "a: 1\n")
     shared_projects.refresh(two)
-    before = (two / "winnow.yaml").stat().st_ino
+    before, listings = (two / "winnow.yaml").stat().st_ino, []
+    find = MemoryFileSystem.find
+    monkeypatch.setattr(MemoryFileSystem, "find", lambda *a, **k: (listings.append(a), find(*a, **k))[1])
     shared_projects.refresh(two)
     assert (two / "winnow.yaml").stat().st_ino == before
+    assert len(listings) == 1
 
 
 def test_what_names_other_files_is_fetched_after_them(
