@@ -33,7 +33,7 @@ from ml_backend.classify_routes import CLASSIFY
 from ml_backend.config_check import require, state_of
 from ml_backend.events import Change, parse_event, parse_project_id
 from ml_backend.exchange import exchange_of
-from ml_backend.experiment import Project, is_registered, load_project, registered
+from ml_backend.experiment import Project
 from ml_backend.json_body import MAX_BODY, json_object, limit_body
 from ml_backend.log_events import LogEvent, tell
 from ml_backend.metrics import render_metrics
@@ -42,6 +42,7 @@ from ml_backend.predicting import predict
 from ml_backend.prelabel_progress import TaskState
 from ml_backend.prelabel_status import PrelabelStatus
 from ml_backend.proposing import Plan
+from ml_backend.registered_projects import is_registered, load_project, registered
 from ml_backend.request_header import carry_request_ids
 from ml_backend.round_queue import enqueue_round
 from ml_backend.settings import Settings

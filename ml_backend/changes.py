@@ -19,12 +19,13 @@ from label_configs.render import (
     render_label_config,
 )
 from label_configs.team_form import FORMS, TeamForm, with_record
-from ml_backend import adapters, migration
+from ml_backend import migration, promotions
 from ml_backend.codebook_change import CodebookChange, check_dropped, codebook_change, orphans, orphans_line, some
-from ml_backend.experiment import Experiment, Order, Project, Review, load_project, registered
+from ml_backend.experiment import Experiment, Order, Project, Review
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.labelstudio_projects import SETTINGS, ProjectState
 from ml_backend.own_config import ADDED, is_empty, own_form
+from ml_backend.registered_projects import load_project, registered
 from ml_backend.settings import Settings
 
 
@@ -181,7 +182,7 @@ class Comparison:
         told = "annotations, drafts and predictions are rewritten; as they were, they are kept in renamed.jsonl"
         changes += [Change("code", label, f"{new} ({told})", True) for label, new in names.items() if new]
         new_codebook = self.known is not None and self.known.codebook.fingerprint != self.codebook.fingerprint
-        if self.known and new_codebook and (adapter := adapters.current(self.known.folder)):
+        if self.known and new_codebook and (adapter := promotions.current(self.known.folder)):
             changes.append(Change("adapter", adapter, "set aside: it was trained for the codebook before", True))
         return _Codes(changes, names if self.state.tasks else {}, new_codebook)
 

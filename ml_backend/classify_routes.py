@@ -29,8 +29,9 @@ from ml_backend import proposal_cache
 from ml_backend.classify_batch import Batch, Standing
 from ml_backend.classify_queue import ClassifyQueue, State
 from ml_backend.classifying import ClassifySpec, resolve
-from ml_backend.experiment import Priority, Project, is_registered, load_project
+from ml_backend.experiment import Priority, Project
 from ml_backend.heartbeat import live_workers
+from ml_backend.registered_projects import is_registered, load_project
 from ml_backend.settings import Settings
 
 CLASSIFY = Blueprint("classify", __name__, url_prefix="/classify")

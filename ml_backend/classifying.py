@@ -18,7 +18,7 @@ from label_configs.codebook import Codebook, codebook_data, read_codebook
 from label_configs.errors import ConfigError, ModelError
 from label_configs.records import Document, Proposal
 from label_configs.strictyaml import nearest
-from ml_backend import adapters, proposal_cache, shared_projects
+from ml_backend import adapters, promotions, proposal_cache, shared_projects
 from ml_backend.experiment import Experiment, Project
 from ml_backend.log_events import LogEvent, tell
 from ml_backend.source_config import ADAPTER_SOURCE, SourceConfig, SourceKind
@@ -153,7 +153,7 @@ class _Choice:
     @cached_property
     def _current(self) -> ActiveSource | None:
         """The project's current adapter as a source."""
-        current = adapters.current(self.project.folder) if self.project else None
+        current = promotions.current(self.project.folder) if self.project else None
         if self.project is None or current is None:
             return None
         return current_source(self.project, adapters.store_of(self.home).described(current))

@@ -20,7 +20,6 @@ from ml_backend.adapters import store_of
 from ml_backend.classify_queue import ClassifyQueue
 from ml_backend.devices import device_facts, set_threads
 from ml_backend.exchange import exchange_of
-from ml_backend.experiment import load_project
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.labelstudio_away import through_outages
 from ml_backend.log_events import LogEvent, tell
@@ -29,6 +28,7 @@ from ml_backend.prelabel import documents_of
 from ml_backend.prelabel_progress import TaskProgress, TaskState, move_tasks
 from ml_backend.proposing import Plan
 from ml_backend.pushing import Scope, finish, push, pushing_alone
+from ml_backend.registered_projects import load_project
 from ml_backend.settings import Settings, load_settings
 from ml_backend.sources.pool import SourcePool
 

@@ -99,6 +99,7 @@ class ReadingCalls(LabelStudioAccess):
         """See ``TaskReader``. While a part is worked on, Label Studio makes the next."""
         ids = sorted(task_ids)
         parts = [ids[start : start + EXPORT_PART] for start in range(0, len(ids), EXPORT_PART)]
+        self._remove_old_tabs(project_id)
         with ThreadPoolExecutor(1, "export") as ahead:
             coming: list[Future[list[JsonObject]]] = []
             for part in parts:
@@ -113,6 +114,7 @@ class ReadingCalls(LabelStudioAccess):
 
         Nothing lists the tasks before: that would take Label Studio a quarter of the time that exporting them does.
         """
+        self._remove_old_tabs(project_id)
         with ThreadPoolExecutor(1, "export") as ahead:
             coming = ahead.submit(self._export_next, project_id, after)
             last: int | None = after
@@ -158,7 +160,6 @@ class ReadingCalls(LabelStudioAccess):
                 self._sdk.views.delete(str(view.id))
 
         with self._errors(f"exporting tasks of project {project_id}"):
-            self._remove_tabs(project_id, lambda data: time.time() - float(data.get(_MADE_AT) or 0) > EXPORT_SECONDS)
             return sorted(self._anew(project_id, exported), key=lambda task: int(task["id"]))
 
     def _anew(self, project_id: int, exported: Callable[[str], list[JsonObject]]) -> list[JsonObject]:
@@ -181,6 +182,10 @@ class ReadingCalls(LabelStudioAccess):
 
         return through_outages(self._patience, one_try)
 
+    def _remove_old_tabs(self, project_id: int) -> None:
+        with self._errors(f"exporting tasks of project {project_id}"):
+            self._remove_tabs(project_id, lambda data: time.time() - float(data.get(_MADE_AT) or 0) > EXPORT_SECONDS)
+
     def _remove_tabs(self, project_id: int, left: Callable[[JsonObject], bool]) -> None:
         """Delete those of our tabs that are left behind: after an outage, or by a reader that was killed."""
         for view in self._sdk.views.list(project=project_id):
@@ -197,7 +202,8 @@ class ReadingCalls(LabelStudioAccess):
             serialization_options={"predictions": {"only_id": False}, "drafts": {"only_id": False}},
         )
         try:
-            self._wait_for_export(project_id, snapshot.id)
+            if snapshot.status != "completed":  # it is, where Label Studio makes it within the request
+                self._wait_for_export(project_id, snapshot.id)
             content = self._download(project_id, snapshot.id)
         finally:
             self._sdk.projects.exports.delete(project_id, snapshot.id)

@@ -14,9 +14,10 @@ from label_studio_ml.model import LabelStudioMLBase
 from label_configs.errors import ConfigError
 from ml_backend import changed_projects, queue
 from ml_backend.events import Change, parse_event, parse_project_id
-from ml_backend.experiment import Project, load_project
+from ml_backend.experiment import Project
 from ml_backend.predicting import predict
 from ml_backend.proposing import Plan
+from ml_backend.registered_projects import load_project
 from ml_backend.settings import load_settings
 
 

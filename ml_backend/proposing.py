@@ -9,7 +9,7 @@ from redis import Redis
 
 from label_configs.errors import ModelError
 from label_configs.records import Arm, CandidateSet, Document, Proposal
-from ml_backend import adapters, ordering, proposal_cache
+from ml_backend import adapters, ordering, promotions, proposal_cache
 from ml_backend.arms import arm_of
 from ml_backend.candidates import candidate_set
 from ml_backend.classifying import ClassifySpec, Pool, propose_each, propose_missing
@@ -44,7 +44,7 @@ class Plan:
         when coders' decisions have outgrown those that the sources' weights were learned from, and when another source
         leads.
         """
-        current = adapters.current(project.folder)
+        current = promotions.current(project.folder)
         adapter = adapters.store_of(project.home).described(current) if current else None
         sources = active_sources(project, adapter, pushed=True)
         found = weights_in_force(project.folder)

@@ -16,14 +16,15 @@ from label_configs.codebook import Codebook
 from label_configs.errors import ConfigError, LabelStudioError
 from label_configs.render import default_form, render_label_config
 from label_configs.team_form import TeamForm
-from ml_backend import adapters, log_events, migration
+from ml_backend import log_events, migration, promotions
 from ml_backend.atomic import write_atomically
 from ml_backend.changes import Change, compare, review_settings
 from ml_backend.config_check import keep_label_config
-from ml_backend.experiment import Experiment, Project, load_project, register, registered
+from ml_backend.experiment import Experiment, Project
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.labelstudio_projects import SETTINGS
 from ml_backend.log_events import LogEvent
+from ml_backend.registered_projects import load_project, register, registered
 from ml_backend.secrets_file import SECRETS_FILE
 from ml_backend.settings import Settings, with_secrets
 from ml_backend.snapshot import forget_snapshots
@@ -181,8 +182,8 @@ def connect(settings: Settings, client: LabelStudioClient, project_id: int) -> N
 
 def _set_aside(folder: Path) -> None:
     """What was learned under the codebook before proposes no more: adapters, and snapshots of examples."""
-    while adapters.current(folder) is not None:
-        adapters.roll_back(folder)
+    while promotions.current(folder) is not None:
+        promotions.roll_back(folder)
     forget_snapshots(folder)
 
 

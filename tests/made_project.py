@@ -16,9 +16,10 @@ from label_configs import wire
 from label_configs.codebook import load_codebook
 from label_configs.forms import ReviewForm
 from label_configs.records import Candidate, CandidateSet, Proposal, Proposer, ScoredLabel
-from ml_backend import adapters, queue
-from ml_backend.experiment import Experiment, Project, Review, register
+from ml_backend import adapters, promotions, queue
+from ml_backend.experiment import Experiment, Project, Review
 from ml_backend.heartbeat import WorkerKind, beat
+from ml_backend.registered_projects import register
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.training_config import Training
 from trainer.mirror import Mirror
@@ -168,7 +169,7 @@ def train(project: Project, folder: Path, verified: int, state: RoundState, *, n
         },
     )  # fmt: skip
     if state is RoundState.PROMOTED:
-        adapters.promote(project.folder, adapter)
+        promotions.promote(project.folder, adapter)
     rounds = rounds_folder(project.home, project.id)
     (rounds / identifier).mkdir(parents=True, exist_ok=True)
     (rounds / identifier / "fit.log").write_text("loaded the base\nstep 1 of 90\n", encoding="utf-8")

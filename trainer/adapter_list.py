@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from label_configs.errors import AdapterError
-from ml_backend import adapters, shared_projects
+from ml_backend import adapters, promotions, shared_projects
 from ml_backend.adapter_files import FILES, Adapter, damaged_files
-from ml_backend.experiment import load_project, registered
+from ml_backend.registered_projects import load_project, registered
 
 FIGURES = ("accuracy", "macro_f1", "micro_f1", "balanced_accuracy", "jaccard")
 
@@ -58,11 +58,11 @@ def adapter_rows(home: Path, project_id: int | None) -> list[AdapterRow]:
     folders = {project: home / "projects" / str(project) for project in registered(home)}
     for folder in folders.values():
         shared_projects.refresh(folder)
-    histories = {project: adapters.history(folder) for project, folder in folders.items()}
+    histories = {project: promotions.history(folder) for project, folder in folders.items()}
     rows = [adapter_row(store, adapter_id, histories) for adapter_id in store.ids()]
     if project_id is None:
         return rows
-    named = adapters.history(home / "projects" / str(project_id))
+    named = promotions.history(home / "projects" / str(project_id))
     return [row for row in rows if row.project == project_id or row.id in named]
 
 

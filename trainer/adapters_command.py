@@ -79,7 +79,7 @@ def adapters_promote(adapter_id: str, project_id: int) -> None:
       winnow adapters promote 3f2a9c41d07be865 --project 3
     """
     from ml_backend.adapters import store_of
-    from ml_backend.experiment import load_project
+    from ml_backend.registered_projects import load_project
     from trainer.work import Work
 
     settings = settings_and_log()

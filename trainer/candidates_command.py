@@ -61,8 +61,8 @@ def candidates(
     if curve:
         picture_form(out)  # before minutes of proposing
     if project_id is not None:
-        from ml_backend.experiment import load_project
         from ml_backend.labelstudio import LabelStudioClient
+        from ml_backend.registered_projects import load_project
         from trainer.verified import read_project
 
         project = load_project(settings.home, project_id)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from label_configs.errors import AdapterError
-from ml_backend import adapters
+from ml_backend import adapters, promotions
 from ml_backend.adapter_files import Adapter
 from ml_backend.adapters import AdapterStore
-from ml_backend.experiment import load_project, registered
+from ml_backend.registered_projects import load_project, registered
 
 LEFTOVER_AGE = timedelta(days=1)  # what is younger may be at work
 
@@ -71,7 +71,7 @@ def _used(home: Path, projects: Sequence[int]) -> set[str]:
     used: set[str] = set()
     for project_id in projects:
         project = load_project(home, project_id, fresh=True)  # another host may have promoted one just now
-        used |= set(adapters.history(project.folder))
+        used |= set(promotions.history(project.folder))
         used |= {source.adapter for source in project.experiment.sources if source.adapter}
     return used
 

@@ -99,7 +99,7 @@ def curve(
 def _of_project(settings: Settings, project_id: int, wanted: Wanted, metric: str, threshold: float) -> Curve:
     from ml_backend import queue
     from ml_backend.adapters import store_of
-    from ml_backend.experiment import load_project
+    from ml_backend.registered_projects import load_project
     from trainer.curve_run import QueuedCurve, plan_of_project
 
     load_project(settings.home, project_id)  # what is unknown is said before anything is asked of others

@@ -11,8 +11,8 @@ from redis import Redis
 
 from label_configs.errors import QueueError, TrainingError
 from ml_backend import adapters, queue
-from ml_backend.experiment import load_project
 from ml_backend.log_events import LogEvent, tell
+from ml_backend.registered_projects import load_project
 from ml_backend.settings import load_settings
 from ml_backend.training_config import Training
 from trainer.alone import alone

@@ -18,9 +18,10 @@ from tenacity import Retrying, retry_if_result, wait_fixed
 from label_configs.errors import EnvironmentFault, QueueError, TrainingError
 from label_configs.records import VerifiedExample
 from ml_backend.adapters import AdapterStore
-from ml_backend.experiment import Project, load_project
+from ml_backend.experiment import Project
 from ml_backend.heartbeat import WorkerKind, live_workers
 from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.registered_projects import load_project
 from ml_backend.settings import Settings
 from ml_backend.training_config import Training
 from trainer.alone import alone

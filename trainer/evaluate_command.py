@@ -97,7 +97,7 @@ def _of_project(
     """
     from dataclasses import replace
 
-    from ml_backend.experiment import load_project
+    from ml_backend.registered_projects import load_project
     from trainer.evaluation.calibration_plot import calibration_section
     from trainer.evaluation.comparing import comparison_section
     from trainer.evaluation.performance import performance_sections

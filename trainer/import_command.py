@@ -46,7 +46,7 @@ def import_(
     Example:
       winnow import stories.csv --project 3 --id-column story --text-column body
     """
-    from ml_backend.experiment import load_project
+    from ml_backend.registered_projects import load_project
     from trainer.importing import Importer, Source, check
     from trainer.work import Work
 

@@ -19,11 +19,12 @@ from rq.timeouts import JobTimeoutException
 
 from label_configs.errors import LabelStudioError, TrainingError, WinnowError
 from label_configs.records import Proposal
-from ml_backend import adapters, queue
-from ml_backend.experiment import Project, load_project
+from ml_backend import adapters, promotions, queue
+from ml_backend.experiment import Project
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.log_events import LogEvent, tell
 from ml_backend.proposing import Plan
+from ml_backend.registered_projects import load_project
 from ml_backend.request_ids import newest, request_ids, under
 from ml_backend.settings import Settings, load_settings
 from ml_backend.training_config import Training
@@ -167,7 +168,7 @@ def _begin(settings: Settings, project: Project, reading: Reading) -> Begun:
     found = RoundExamples.of_project(project, reading)
     tuning = FineTuning(
         training.base, recipe_of(training), project.codebook, found.examples, training.holdout_share,
-        training.gate, adapters.current(project.folder), settings.threads,
+        training.gate, promotions.current(project.folder), settings.threads,
         {"project": project.id, **found.counts},
         training.negatives, training.balance, bars_of(project.experiment.sources, settings.home),
         {"winnow.yaml": project.folder / "winnow.yaml"}, settings.checkpoint_seconds,
@@ -227,7 +228,7 @@ class _Carrying:
             return self._stopped()
         keep_standing(self._project, self._begun.tuning, tuned, self._proposals())
         if tuned.verdict.verdict is Verdict.PROMOTED:
-            adapters.promote(self._project.folder, tuned.adapter)
+            promotions.promote(self._project.folder, tuned.adapter)
         return self._judged(tuned)
 
     def _judged(self, tuned: FineTuned) -> RoundRecord:

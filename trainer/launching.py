@@ -17,8 +17,8 @@ COUNT_SECONDS = 120  # importing torch from a cold disk takes long
 def launch_command(folder: Path, devices: int) -> list[str]:
     """What to run for the round in ``folder`` on so many devices: one process for each.
 
-    Only the first process tells its progress on the standard output, each its error; when one fails, all end. The id of the call that led to it
-    goes along, for its log.
+    Only the first process tells its progress on the standard output, each its error; when one fails, all end. The id of
+    the call that led to it goes along, for its log.
     """
     arguments = [str(folder), *request_ids()[-1:]]
     if devices <= 1:

@@ -43,8 +43,8 @@ def status(project_id: int, as_json: bool) -> None:
       winnow status --project 3
     """
     from ml_backend import queue
-    from ml_backend.experiment import load_project
     from ml_backend.prelabel_status import PrelabelStatus
+    from ml_backend.registered_projects import load_project
     from trainer.prelabelling import NO_WORKER, status_tables
     from trainer.round_status import RoundStatus
 

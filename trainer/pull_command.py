@@ -27,8 +27,8 @@ def pull(project_id: int, out: Path | None, as_json: bool) -> None:
       winnow pull --project 3
       winnow pull --project 3 --out stories
     """
-    from ml_backend.experiment import load_project
     from ml_backend.labelstudio import LabelStudioClient
+    from ml_backend.registered_projects import load_project
     from trainer.pull import Pull
     from trainer.pulled_folder import PULLED
 

@@ -47,8 +47,8 @@ def review(
       winnow review --project 3 --ties
       winnow review --project 3 --adjudicator lead@example.com
     """
-    from ml_backend.experiment import load_project
     from ml_backend.labelstudio import LabelStudioClient
+    from ml_backend.registered_projects import load_project
     from trainer.adjudication import Adjudication, rulings, show_in_label_studio
     from trainer.verified import read_project
 

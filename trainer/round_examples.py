@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from label_configs.codebook import Codebook
 from label_configs.errors import TrainingError
 from label_configs.records import VerifiedExample
-from ml_backend.experiment import Project, load_project
+from ml_backend.experiment import Project
 from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.registered_projects import load_project
 from ml_backend.settings import Settings
 from trainer.example_report import ExampleReport
 from trainer.leaks import leaks, without_leaks

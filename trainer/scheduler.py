@@ -19,9 +19,9 @@ from redis import Redis
 
 from label_configs.errors import LabelStudioError, QueueError, WinnowError
 from ml_backend import changed_projects, locks, queue
-from ml_backend.experiment import load_project, registered
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.log_events import LogEvent, tell
+from ml_backend.registered_projects import load_project, registered
 from ml_backend.request_ids import under
 from ml_backend.settings import Settings
 from trainer.dashboard.reporting import Reporting

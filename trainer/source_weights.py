@@ -8,7 +8,7 @@ from dataclasses import replace
 from label_configs.codebook import Codebook, Kind
 from label_configs.drawing import is_holdout
 from label_configs.records import Arm, Decision
-from ml_backend import adapters
+from ml_backend import promotions
 from ml_backend.experiment import Project
 from ml_backend.leading import standing_in_force
 from ml_backend.mixing import EQUAL, Cell, Evidence, MixingWeights, drift
@@ -40,7 +40,7 @@ def learn_weights(project: Project, reading: Reading) -> MixingWeights:
     standing = standing_in_force(project.folder, project.codebook)
     if standing is None:
         return learned
-    firsts = firsts_since(decisions, standing, adapters.current(project.folder))
+    firsts = firsts_since(decisions, standing, promotions.current(project.folder))
     return replace(learned, firsts=firsts, since=standing.round)
 
 
@@ -57,7 +57,7 @@ def outgrown(project: Project, reading: Reading, now: MixingWeights, growth: flo
 
 def mixes(project: Project) -> bool:
     """Whether more than one source proposes."""
-    return len(project.experiment.sources) + (adapters.current(project.folder) is not None) > 1
+    return len(project.experiment.sources) + (promotions.current(project.folder) is not None) > 1
 
 
 def held_out(project: Project, reading: Reading, others: Iterable[str] = ()) -> set[str]:

@@ -9,13 +9,14 @@ from rich.console import Console
 
 from label_configs.errors import TrainingError
 from label_configs.records import Document
-from ml_backend import adapters, changed_projects, queue
+from ml_backend import adapters, changed_projects, promotions, queue
 from ml_backend.adapter_files import Adapter
 from ml_backend.base_state import check_base
 from ml_backend.config_check import check_config
-from ml_backend.experiment import Project, load_project
+from ml_backend.experiment import Project
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.proposing import Plan
+from ml_backend.registered_projects import load_project
 from ml_backend.settings import Settings
 from ml_backend.versions import check_codebook
 from trainer.evaluation.mixing import mixing_report
@@ -81,7 +82,7 @@ class Work:
         ``later`` leaves the proposals to the scheduler: in a large project they take minutes to ask for.
         """
         adapter = self._check(adapter_id)
-        adapters.promote(self.project.folder, adapter)
+        promotions.promote(self.project.folder, adapter)
         self._refresh(later=later)
 
     def _refresh(self, *, later: bool) -> None:
@@ -104,11 +105,11 @@ class Work:
         ``later`` as in ``promote``.
         Raises AdapterError, before anything changes, where the adapter to return to cannot be loaded any more.
         """
-        earlier = adapters.history(self.project.folder)[:-1]
-        goal = to or (earlier[-1] if earlier else adapters.BASE)
-        if goal != adapters.BASE:
+        earlier = promotions.history(self.project.folder)[:-1]
+        goal = to or (earlier[-1] if earlier else promotions.BASE)
+        if goal != promotions.BASE:
             self._check(goal)
-        now = adapters.roll_back(self.project.folder, to)
+        now = promotions.roll_back(self.project.folder, to)
         self._refresh(later=later)
         return now
 

@@ -15,14 +15,15 @@ from label_configs.errors import AdapterError
 from ml_backend import shared_projects
 from ml_backend.adapter_files import Adapter
 from ml_backend.adapter_serving import AdapterServer
-from ml_backend.adapters import AdapterStore, current
+from ml_backend.adapters import AdapterStore
 from ml_backend.api_keys import api_key
 from ml_backend.base_state import check_base
 from ml_backend.causal_model import CausalModel
 from ml_backend.devices import DeviceFacts
 from ml_backend.embeddings import cache_of
-from ml_backend.experiment import registered
+from ml_backend.promotions import current
 from ml_backend.prompts import Prompt, Shots
+from ml_backend.registered_projects import registered
 from ml_backend.sentence_encoder import SentenceEncoder
 from ml_backend.shots import Nearest, choose_per_code
 from ml_backend.snapshot import read_examples

@@ -32,7 +32,7 @@ from pydantic import SecretStr
 from werkzeug.serving import make_server
 
 from ml_backend.app import create_app
-from ml_backend.experiment import load_project
+from ml_backend.registered_projects import load_project
 from ml_backend.settings import Settings, with_secrets
 from tests.made_project import MadeProject, train
 from trainer.dashboard.blueprint import DASHBOARD_PAGES

@@ -29,8 +29,9 @@ from label_configs.codebook import load_codebook
 from label_configs.forms import ReviewForm
 from label_configs.records import CandidateSet, Proposal, ScoredLabel
 from label_configs.render import render_label_config
-from ml_backend.experiment import Experiment, Project, Review, register
+from ml_backend.experiment import Experiment, Project, Review
 from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.registered_projects import register
 from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.training_config import Training

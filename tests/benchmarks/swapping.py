@@ -32,10 +32,11 @@ from label_configs.forms import ReviewForm
 from label_configs.records import Arm
 from label_configs.render import render_label_config
 from label_configs.wire.shown import candidates_from_text
-from ml_backend import adapters, queue
-from ml_backend.experiment import Experiment, Project, Review, register
+from ml_backend import adapters, promotions, queue
+from ml_backend.experiment import Experiment, Project, Review
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.proposing import Plan
+from ml_backend.registered_projects import register
 from ml_backend.settings import Settings
 from ml_backend.source_config import ADAPTER_SOURCE, SourceConfig, SourceKind
 from ml_backend.training_config import Training
@@ -97,7 +98,7 @@ class Swapping:
         """
         store, project = adapters.store_of(self.work.settings.home), self.work.project
         first, *others = [store.get(adapter_id) for adapter_id in adapter_ids]
-        self._swap(lambda: adapters.promote(project.folder, first))
+        self._swap(lambda: promotions.promote(project.folder, first))
         self._propose_anew()
         clients = [threading.Thread(target=self._ask, args=(number,)) for number in range(self.clients)]
         for client in clients:
@@ -110,7 +111,9 @@ class Swapping:
                 turn, forward = number % 4, number % 4 < 2
                 started = time.monotonic()
                 self._swap(lambda turn=turn, forward=forward: (  # type: ignore[misc]
-                    adapters.promote(project.folder, others[turn]) if forward else adapters.roll_back(project.folder)
+                    promotions.promote(project.folder, others[turn])
+                    if forward
+                    else promotions.roll_back(project.folder)
                 ))  # fmt: skip
                 if not self._wait_for_version(6 * TARGET_SECONDS):
                     return

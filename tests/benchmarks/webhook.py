@@ -29,7 +29,8 @@ import numpy as np
 
 from label_configs.codebook import load_codebook
 from ml_backend import changed_projects, queue
-from ml_backend.experiment import Experiment, register
+from ml_backend.experiment import Experiment
+from ml_backend.registered_projects import register
 from ml_backend.settings import Settings, with_secrets
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.training_config import Training

@@ -14,11 +14,12 @@ from label_configs.codebook import Codebook
 from label_configs.records import Arm, CandidateSet, Decision, Document
 from label_configs.render import default_form, render_label_config
 from ml_backend.arms import arm_of
-from ml_backend.experiment import CandidateRule, Experiment, Project, Review, register
+from ml_backend.experiment import CandidateRule, Experiment, Project, Review
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.prelabel import documents_of
 from ml_backend.proposing import Plan
 from ml_backend.pushing import Scope, push
+from ml_backend.registered_projects import register
 from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.sources.fake import FakeSource

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from ml_backend import adapters
+from ml_backend import promotions
 from ml_backend.round_queue import enqueue_round, put_round_progress
 from tests.browser.dashboard import FAINT, FAULTS, Served, logged_in, served
 from tests.made_project import MadeProject, working
@@ -127,14 +127,14 @@ def test_an_operator_promotes_and_rolls_back_by_keyboard(site: Served, browser: 
         expect(page.get_by_role("heading", level=1)).to_have_text(f"Promote adapter {third}?")
         press_on(page, "#cancel")
         expect(page.locator("#adapters")).to_contain_text(f"Adapter {second} proposes")
-        assert adapters.current(site.project.folder) == second
+        assert promotions.current(site.project.folder) == second
 
         press_on(page, f"#promote-{third}")
         press_on(page, "#confirm")
         done = page.locator("#done")
         expect(done).to_contain_text(f"Done: adapter {third} proposes from now on")
         expect(done).to_be_focused()
-        assert adapters.history(site.project.folder) == [first, second, third]
+        assert promotions.history(site.project.folder) == [first, second, third]
         assert is_owed(site.project)
         expect(page.locator("#adapters")).to_contain_text("New proposals are asked for at the scheduler’s next look")
         assert Finishing(site.redis, site.client, chunk=16).look(site.project)
@@ -145,7 +145,7 @@ def test_an_operator_promotes_and_rolls_back_by_keyboard(site: Served, browser: 
         press_on(page, "#rollback")
         press_on(page, "#confirm")
         expect(done).to_contain_text(f"adapter {second} proposes")
-        assert adapters.history(site.project.folder) == [first, second]
+        assert promotions.history(site.project.folder) == [first, second]
         page.goto(f"{site.page}?done={third}")
         assert done.count() == 0, "an address alone claims nothing"
 

@@ -12,8 +12,9 @@ from pydantic import SecretStr
 from label_configs.codebook import Code, Codebook, Kind
 from label_configs.forms import ReviewForm
 from label_configs.team_form import check_team_config, with_record
-from ml_backend.experiment import Experiment, Review, register
+from ml_backend.experiment import Experiment, Review
 from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.registered_projects import register
 from ml_backend.settings import Settings
 from tests.browser.review_page import ReviewPage
 from tests.browser.reviewing import ReviewProject

@@ -26,8 +26,9 @@ from ml_backend import heartbeat, queue
 from ml_backend.classify_queue import ClassifyQueue, classify_over_queue
 from ml_backend.classifying import ClassifySpec, resolve
 from ml_backend.exchange import exchange_of
-from ml_backend.experiment import Experiment, register
+from ml_backend.experiment import Experiment
 from ml_backend.heartbeat import live_workers
+from ml_backend.registered_projects import register
 from ml_backend.settings import Settings, with_secrets
 from ml_backend.source_config import SourceConfig, SourceKind
 from tests.integration.running import until

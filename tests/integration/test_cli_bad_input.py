@@ -13,8 +13,9 @@ from label_studio_sdk import LabelStudio
 
 from label_configs.codebook import Codebook, dump_codebook, load_codebook
 from label_configs.render import default_form, render_label_config
-from ml_backend.experiment import load_experiment, register
+from ml_backend.experiment import load_experiment
 from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.registered_projects import register
 from ml_backend.settings import load_settings
 from tests.local_server import serving
 from trainer.cli import main

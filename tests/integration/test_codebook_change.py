@@ -17,10 +17,11 @@ from label_configs.forms import ReviewForm, default_form
 from label_configs.records import Candidate, CandidateSet, Decision, Document, Proposal, Proposer, ScoredLabel
 from ml_backend import migration
 from ml_backend.config_check import check_config, config_state
-from ml_backend.experiment import Experiment, Project, load_project
+from ml_backend.experiment import Experiment, Project
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.proposing import Plan
 from ml_backend.pushing import Scope, push
+from ml_backend.registered_projects import load_project
 from ml_backend.set_up import SetUp, carry_out, plan_set_up, set_up_project
 from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind

@@ -17,8 +17,9 @@ from redis import Redis
 from rich.console import Console
 
 from ml_backend.adapters import store_of
-from ml_backend.experiment import Experiment, Project, register
+from ml_backend.experiment import Experiment, Project
 from ml_backend.heartbeat import WorkerKind, live_workers
+from ml_backend.registered_projects import register
 from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.training_config import Training

@@ -10,8 +10,9 @@ from label_studio_sdk import LabelStudio
 
 from label_configs.forms import ReviewForm
 from label_configs.render import render_label_config
-from ml_backend.experiment import Experiment, Review, register
+from ml_backend.experiment import Experiment, Review
 from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.registered_projects import register
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.training_config import Training
 from tests.integration.coded import CODEBOOK, code

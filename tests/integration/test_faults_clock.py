@@ -13,10 +13,11 @@ from redis import Redis
 from label_configs.forms import ReviewForm
 from label_configs.render import render_label_config
 from ml_backend import heartbeat, queue
-from ml_backend.experiment import Experiment, Project, Review, register
+from ml_backend.experiment import Experiment, Project, Review
 from ml_backend.heartbeat import WORKERS_KEY, beat, live_workers
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.locks import LOCK_KEY
+from ml_backend.registered_projects import register
 from ml_backend.round_queue import round_at_hand
 from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind

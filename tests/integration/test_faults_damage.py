@@ -15,11 +15,12 @@ import pytest
 from label_configs import wire
 from label_configs.codebook import load_codebook
 from label_configs.errors import AdapterError, EnvironmentFault, WinnowError
-from ml_backend import adapters
+from ml_backend import promotions
 from ml_backend.adapters import AdapterStore
 from ml_backend.embeddings import Embedding, EmbeddingCache
-from ml_backend.experiment import Experiment, load_project, register
+from ml_backend.experiment import Experiment
 from ml_backend.labelstudio_fake import FakeLabelStudio
+from ml_backend.registered_projects import load_project, register
 from ml_backend.source_config import SourceConfig, SourceKind
 from trainer.mirror import Mirror
 from trainer.mirror_file import MIRROR_FILE
@@ -79,11 +80,11 @@ def test_a_history_of_promotions_says_so_or_names_an_adapter_that_is_refused(
     made = store.publish(tmp_path, MANIFEST)
     folder = tmp_path / "project"
     folder.mkdir()
-    adapters.promote(folder, made)
+    promotions.promote(folder, made)
 
     def check() -> None:
         try:
-            named = adapters.current(folder)
+            named = promotions.current(folder)
             if named not in (None, made.id):
                 store.get(named)
                 pytest.fail(f"another adapter, {named}, was loaded")

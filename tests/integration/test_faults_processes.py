@@ -26,11 +26,12 @@ from label_configs.codebook import load_codebook
 from label_configs.forms import ReviewForm
 from label_configs.render import render_label_config
 from ml_backend import queue
-from ml_backend.experiment import Experiment, Project, Review, register
+from ml_backend.experiment import Experiment, Project, Review
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.prelabel import enqueue_prelabel
 from ml_backend.prelabel_asked import is_asked
 from ml_backend.proposing import Plan
+from ml_backend.registered_projects import register
 from ml_backend.settings import Settings, with_secrets
 from ml_backend.source_config import SourceConfig, SourceKind
 from tests.integration.running import process_named, processes_of, until

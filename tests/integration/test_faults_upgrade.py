@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from label_configs.errors import ConfigError, EnvironmentFault
-from ml_backend import adapters
-from ml_backend.experiment import load_project, registered
+from ml_backend import adapters, promotions
 from ml_backend.home_format import FORMAT, check_home
 from ml_backend.proposing import Plan
+from ml_backend.registered_projects import load_project, registered
 from ml_backend.settings import Settings, with_secrets
 from ml_backend.source_config import ADAPTER_SOURCE
 from trainer.cli import main
@@ -38,7 +38,7 @@ def test_all_that_the_version_before_wrote_is_read(home: Path) -> None:
     assert settings.password.get_secret_value() == "of-a-fixture"
     assert registered(home) == [7]
     project = load_project(home, 7)
-    current = adapters.current(project.folder)
+    current = promotions.current(project.folder)
     assert current is not None
     assert adapters.store_of(home).get(current).manifest["base"] == "tiny"
     assert any(source == ADAPTER_SOURCE for source, _ in Plan.of(project).names)

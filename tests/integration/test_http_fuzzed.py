@@ -24,8 +24,9 @@ from label_configs.codebook import Code, Codebook, Kind
 from label_configs.render import default_form, render_label_config
 from ml_backend import queue
 from ml_backend.app import create_app
-from ml_backend.experiment import Experiment, register
+from ml_backend.experiment import Experiment
 from ml_backend.openapi import description
+from ml_backend.registered_projects import register
 from ml_backend.settings import Settings, with_secrets
 from ml_backend.source_config import SourceConfig, SourceKind
 from trainer.dashboard.blueprint import DASHBOARD_PAGES

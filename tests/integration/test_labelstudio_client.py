@@ -20,13 +20,14 @@ from label_configs.forms import ReviewForm, forms_of
 from label_configs.records import Candidate, CandidateSet, Document, Proposal, Proposer, ScoredLabel
 from label_configs.render import render_label_config
 from ml_backend import changed_projects, jobs, queue
-from ml_backend.experiment import Experiment, Project, Review, register
+from ml_backend.experiment import Experiment, Project, Review
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.labelstudio_projects import WEBHOOK_ACTIONS
 from ml_backend.prelabel import enqueue_prelabel
 from ml_backend.prelabel_progress import TaskState, move_tasks, prelabel_progress, tasks_in
 from ml_backend.proposing import Plan
 from ml_backend.pushing import Scope, candidates_of, finish, push, shows
+from ml_backend.registered_projects import register
 from ml_backend.set_up import connect
 from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind

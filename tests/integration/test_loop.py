@@ -21,7 +21,7 @@ from rich.console import Console
 from label_configs.codebook import Codebook
 from label_configs.drawing import is_holdout
 from label_configs.records import Arm, Document
-from ml_backend import adapters, queue
+from ml_backend import adapters, promotions, queue
 from ml_backend.experiment import load_experiment
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.proposing import Plan
@@ -223,7 +223,7 @@ def test_the_round_started_by_itself_once_the_threshold_was_reached(walk: Walk) 
 
 def test_the_adapter_is_published_and_current(walk: Walk) -> None:
     project = walk.work.project
-    assert adapters.current(project.folder) == walk.record.adapter_id
+    assert promotions.current(project.folder) == walk.record.adapter_id
     manifest = adapters.store_of(project.home).get(walk.record.adapter_id).manifest
     assert (manifest["round"], manifest["codebook"]) == (walk.record.id, walk.codebook.fingerprint)
     assert manifest["recipe"]["epochs"] == 1
@@ -349,7 +349,7 @@ def test_a_learning_curve_is_measured_by_the_train_worker(walk: Walk) -> None:
     arguments = ("curve", "--shares", "50,100", "--seeds", "1", "--json")
     first = json.loads(_asked(walk, *arguments))
     assert "curve" in json.dumps(first)
-    assert len(adapters.history(walk.work.project.folder)) == 1, "none of its trainings is published"
+    assert len(promotions.history(walk.work.project.folder)) == 1, "none of its trainings is published"
     assert json.loads(_asked(walk, *arguments)) == first
 
 
@@ -376,7 +376,7 @@ def test_after_a_roll_back_the_candidates_are_those_of_the_prediction_shown(roll
 def test_a_promotion_whose_worker_died_is_followed_by_the_scheduler(winnow: Running, rolled_back: Walk) -> None:
     work, rounds = rolled_back.work, rolled_back.round_folder.parent
     save_round(rounds, replace(rolled_back.record, refreshed_at=None))
-    adapters.promote(work.project.folder, adapters.store_of(work.project.home).get(rolled_back.record.adapter_id))
+    promotions.promote(work.project.folder, adapters.store_of(work.project.home).get(rolled_back.record.adapter_id))
     _wait_for_refresh(winnow, work)
     until(lambda: load_round(rounds, rolled_back.record.id).refreshed_at is not None, 30)
     recorded = load_round(rounds, rolled_back.record.id)

@@ -21,12 +21,13 @@ from label_configs.records import Document
 from label_configs.render import render_label_config
 from label_configs.wire import task_data
 from ml_backend import queue
-from ml_backend.experiment import Experiment, Project, Review, register
+from ml_backend.experiment import Experiment, Project, Review
 from ml_backend.files import FileRecord
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.prelabel import enqueue_prelabel
 from ml_backend.prelabel_progress import TaskState, prelabel_progress
 from ml_backend.proposing import Plan
+from ml_backend.registered_projects import register
 from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind
 from tests.integration.outages import Between

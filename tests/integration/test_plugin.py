@@ -33,7 +33,8 @@ import sys
 from pathlib import Path
 from redis import Redis
 from ml_backend.app import create_app
-from ml_backend.experiment import load_experiment, load_project, register
+from ml_backend.experiment import load_experiment
+from ml_backend.registered_projects import load_project, register
 from ml_backend.proposing import Plan
 from ml_backend.settings import Settings, with_secrets
 home = Path(sys.argv[1])

@@ -23,12 +23,13 @@ from label_configs.records import Arm, CandidateSet, Document
 from label_configs.wire.shown import candidates_from_text
 from ml_backend import queue
 from ml_backend.arms import arm_of, coders_of
-from ml_backend.experiment import Experiment, Review, register
+from ml_backend.experiment import Experiment, Review
 from ml_backend.heartbeat import WORKERS_KEY
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.prelabel_progress import TaskState, prelabel_progress, tasks_in
 from ml_backend.proposing import Plan
 from ml_backend.pushing import HAS_DRAFT
+from ml_backend.registered_projects import register
 from ml_backend.set_up import set_up_project
 from ml_backend.source_config import SourceConfig, SourceKind
 from tests.integration.conftest import Running

@@ -16,8 +16,9 @@ from pydantic import SecretStr
 
 from label_configs.records import Arm
 from label_configs.render import render_label_config
-from ml_backend.experiment import Project, register
+from ml_backend.experiment import Project
 from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.registered_projects import register
 from ml_backend.settings import Settings
 from tests.integration.running import until
 from tests.integration.test_reading_contract import RealHands

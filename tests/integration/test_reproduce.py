@@ -21,8 +21,9 @@ from label_configs.codebook import Code, Codebook, Kind
 from label_configs.errors import AdapterError
 from label_configs.records import VerifiedExample
 from ml_backend.adapters import store_of
-from ml_backend.experiment import Experiment, register
+from ml_backend.experiment import Experiment
 from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.registered_projects import register
 from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.training_config import Balance, Gate, Negatives, Training

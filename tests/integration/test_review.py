@@ -22,9 +22,10 @@ from label_configs.forms import ReviewForm
 from label_configs.records import Candidate, CandidateSet, Document, Proposer
 from label_configs.render import render_label_config
 from ml_backend import queue
-from ml_backend.experiment import Experiment, Project, Review, register
+from ml_backend.experiment import Experiment, Project, Review
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.labelstudio_views import VIEW_TASKS
+from ml_backend.registered_projects import register
 from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind
 from trainer.adjudication import TIES, UNRESOLVED

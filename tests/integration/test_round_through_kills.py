@@ -25,10 +25,11 @@ from label_configs.drawing import is_holdout
 from label_configs.errors import AdapterError
 from label_configs.forms import ReviewForm
 from label_configs.render import render_label_config
-from ml_backend import adapters, heartbeat, queue
-from ml_backend.experiment import Experiment, Project, Review, register
+from ml_backend import adapters, heartbeat, promotions, queue
+from ml_backend.experiment import Experiment, Project, Review
 from ml_backend.heartbeat import WorkerKind, live_workers
 from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.registered_projects import register
 from ml_backend.round_queue import enqueue_round
 from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind
@@ -105,7 +106,7 @@ class Reader(threading.Thread):
         while not self._over.wait(0.02):
             self.looks += 1
             try:
-                current = adapters.current(self._project.folder)
+                current = promotions.current(self._project.folder)
                 for adapter_id in {*store.ids(), *([current] if current else [])}:
                     store.get(adapter_id)  # checks the bytes
                     self.seen.add(adapter_id)
@@ -290,7 +291,7 @@ def test_ten_kills_change_nothing(scene: Scene, tmp_path: Path) -> None:
     assert record is not None
     assert record.state is RoundState.PROMOTED, record.reason
     assert record.verified == DOCUMENTS
-    assert adapters.current(scene.project.folder) == record.adapter_id
+    assert promotions.current(scene.project.folder) == record.adapter_id
     assert reader.wrong == []
     assert reader.seen == {record.adapter_id}
     assert any("cut off" in note for note in record.notes)

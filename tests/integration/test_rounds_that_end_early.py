@@ -18,11 +18,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from label_configs.errors import TrainingError
 from label_configs.forms import ReviewForm
 from label_configs.render import render_label_config
-from ml_backend import adapters
+from ml_backend import adapters, promotions
 from ml_backend.adapter_files import FILES
-from ml_backend.experiment import Experiment, Project, Review, register
+from ml_backend.experiment import Experiment, Project, Review
 from ml_backend.heartbeat import WorkerKind, live_workers
 from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.registered_projects import register
 from ml_backend.round_queue import take_back
 from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind
@@ -89,7 +90,7 @@ def desk(settings: Settings, redis: Redis, client: LabelStudioClient, sdk: Label
         (tmp_path / "adapter" / name).write_text(name)
     store = adapters.store_of(settings.home)
     manifest = {"base": "base", "codebook": CODEBOOK.fingerprint, "prompt": "zero_shot", "max_document_tokens": 32}
-    adapters.promote(project.folder, store.publish(tmp_path / "adapter", manifest))
+    promotions.promote(project.folder, store.publish(tmp_path / "adapter", manifest))
     return Desk(settings, redis, client, sdk, project)
 
 
@@ -118,7 +119,7 @@ def test_a_round_that_fails_leaves_the_adapter_and_the_next_threshold(
     else:
         base, reason = damaged(tiny_llama, tmp_path / "damaged"), "the loss is no longer finite; lower learning_rate"
     desk = desk.with_training(base, epochs=1)
-    before = adapters.current(desk.project.folder)
+    before = promotions.current(desk.project.folder)
     assert desk.due()
     with pytest.raises(TrainingError) as caught:
         perform_round(desk.settings, desk.redis, desk.client, desk.project)
@@ -127,7 +128,7 @@ def test_a_round_that_fails_leaves_the_adapter_and_the_next_threshold(
     assert record.reason == str(caught.value)
     assert reason in record.reason
     assert "\n" not in record.reason
-    assert before == adapters.current(desk.project.folder) is not None
+    assert before == promotions.current(desk.project.folder) is not None
     assert adapters.store_of(desk.settings.home).ids() == [before]
     assert not desk.due(), "it is not repeated on the same documents"
     code(desk.sdk, desk.project.id, range(FIRST, FIRST + AGAIN))
@@ -158,7 +159,7 @@ def test_a_round_is_stopped_by_a_command(desk: Desk, tiny_llama: Path) -> None:
 
     assert train("--no-wait") == "A round is enqueued.\n"
     until(lambda: trains(desk.settings.home), LONG)
-    before = adapters.current(desk.project.folder)
+    before = promotions.current(desk.project.folder)
     said = train("--stop").splitlines()
     record = desk.record
     assert said[0] == "The round is asked to end at its next step."
@@ -168,5 +169,5 @@ def test_a_round_is_stopped_by_a_command(desk: Desk, tiny_llama: Path) -> None:
     assert training_of(desk.settings.home) is None
     (checkpoint,) = (rounds_folder(desk.project.home, desk.project.id) / record.id / "checkpoints").glob("step-*")
     assert checkpoint.name == f"step-{record.reason.split()[5]}"
-    assert adapters.current(desk.project.folder) == before
+    assert promotions.current(desk.project.folder) == before
     assert not desk.due(), "only by hand does it go on"

@@ -24,9 +24,10 @@ from redis import Redis
 from label_configs.forms import ReviewForm
 from label_configs.render import render_label_config
 from ml_backend import adapters, queue
-from ml_backend.experiment import Experiment, Project, Review, register
+from ml_backend.experiment import Experiment, Project, Review
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.queue import at_hand
+from ml_backend.registered_projects import register
 from ml_backend.request_ids import HEADER
 from ml_backend.secrets_file import SECRETS_FILE
 from ml_backend.set_up import set_up_project

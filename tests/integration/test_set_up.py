@@ -17,8 +17,9 @@ from label_configs.errors import LabelConfigError, LabelStudioError
 from label_configs.forms import ReviewForm
 from label_configs.records import Document
 from label_configs.render import render_label_config
-from ml_backend.experiment import Experiment, Order, Review, load_project
+from ml_backend.experiment import Experiment, Order, Review
 from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.registered_projects import load_project
 from ml_backend.set_up import carry_out, connect, plan_set_up, set_up_project
 from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind

@@ -26,9 +26,10 @@ from s3fs import S3FileSystem
 from label_configs.codebook import load_codebook
 from label_configs.errors import AdapterError, ConfigError
 from label_configs.forms import default_form
-from ml_backend import adapters, queue
-from ml_backend.experiment import Experiment, is_registered, load_project, register, registered
+from ml_backend import adapters, promotions, queue
+from ml_backend.experiment import Experiment
 from ml_backend.heartbeat import WorkerKind, live_workers
+from ml_backend.registered_projects import is_registered, load_project, register, registered
 from ml_backend.settings import Settings, with_secrets
 from ml_backend.snapshot import forget_snapshots, latest_snapshot, publish_snapshot
 from ml_backend.source_config import SourceConfig, SourceKind
@@ -164,7 +165,7 @@ def _walk(hosts: dict[str, Host], label_studio: LabelStudioServer, redis: Redis,
     until(lambda: shown() != versions[0] and proposed(), 480, every=1)
     versions.append(shown())
     status = json.loads(hosts["front"].run("status", "--project", str(project), "--json"))
-    histories = {name: adapters.history(host.project_folder(project)) for name, host in hosts.items()}
+    histories = {name: promotions.history(host.project_folder(project)) for name, host in hosts.items()}
     (round_,) = status["rounds"]
     named = f"adapter:{round_['adapter_id']}"
     operator.run("classify", "documents.jsonl", "--project", str(project), "--workers", "--source", named, "--out",
@@ -198,7 +199,7 @@ def test_every_host_knows_the_promotion(walk: Walk) -> None:
 
 def test_the_adapter_proposes_and_a_rollback_from_elsewhere_is_followed(walk: Walk) -> None:
     assert len(set(walk.versions)) == 3, "the round also found who leads, so the third is not the first"
-    assert adapters.current(walk.hosts["newcomer"].project_folder(walk.project)) is None
+    assert promotions.current(walk.hosts["newcomer"].project_folder(walk.project)) is None
 
 
 def test_who_proposes_fetched_the_adapter_and_who_does_not_has_not(walk: Walk) -> None:
@@ -266,7 +267,7 @@ def test_an_installation_with_a_store_in_a_folder_is_taken_along(
     assert not (old.folder / ".shared.json").exists()
     monkeypatch.setenv("WINNOW_ADAPTER_STORE", store)
     assert load_project(one, 74).codebook == SMALL
-    assert adapters.history(load_project(two, 74).folder) == ["abc"]
+    assert promotions.history(load_project(two, 74).folder) == ["abc"]
 
 
 def test_while_the_store_is_away_a_host_goes_on_with_what_it_knew_but_pushes_nothing(

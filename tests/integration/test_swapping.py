@@ -15,13 +15,14 @@ from label_configs.errors import AdapterError
 from label_configs.forms import ReviewForm
 from label_configs.records import Document
 from label_configs.render import render_label_config
-from ml_backend import adapters, jobs
+from ml_backend import adapters, jobs, promotions
 from ml_backend.adapter_files import Adapter
-from ml_backend.experiment import Experiment, Project, Review, register
+from ml_backend.experiment import Experiment, Project, Review
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.prelabel import enqueue_prelabel
 from ml_backend.prelabel_progress import TaskState, prelabel_progress, tasks_in
 from ml_backend.proposing import Plan
+from ml_backend.registered_projects import register
 from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.sources.base import Source
@@ -51,7 +52,7 @@ class SwappingPool:
     adapter: Adapter
 
     def source(self, codebook: Codebook, active: ActiveSource) -> Source:
-        adapters.promote(self.project.folder, self.adapter)
+        promotions.promote(self.project.folder, self.adapter)
         return FakePool().source(codebook, active)
 
 
@@ -109,7 +110,7 @@ def test_an_adapter_that_is_gone_fails_its_tasks_with_the_remedy(
 ) -> None:  # fmt: skip
     worker = jobs.Context(settings, redis, FakePool())  # type: ignore[arg-type]
     monkeypatch.setattr(jobs, "context", lambda: worker)
-    adapters.promote(project.folder, adapter)
+    promotions.promote(project.folder, adapter)
     assert enqueue_prelabel(redis, client, project, chunk=4) == 2
     shutil.rmtree(adapter.folder)
     with pytest.raises(AdapterError, match=f"^adapter {adapter.id}: "):
@@ -118,7 +119,7 @@ def test_an_adapter_that_is_gone_fails_its_tasks_with_the_remedy(
     assert [one.task_id for one in failed] == ids
     assert all(f"adapter {adapter.id}" in one.reason for one in failed)
 
-    adapters.roll_back(project.folder)
+    promotions.roll_back(project.folder)
     assert enqueue_prelabel(redis, client, project, chunk=4) == 2
     assert jobs.prelabel_chunk(project.id, ids, "review") == 2
     assert client.model_version(project.id) == Plan.of(project).version

@@ -17,9 +17,10 @@ from label_configs.errors import LabelConfigError
 from label_configs.forms import ReviewForm
 from label_configs.team_form import with_record
 from ml_backend.config_check import config_state
-from ml_backend.experiment import Experiment, Review, load_project
+from ml_backend.experiment import Experiment, Review
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.proposing import Plan
+from ml_backend.registered_projects import load_project
 from ml_backend.set_up import plan_set_up
 from tests.integration.conftest import Running
 from trainer.cli import main

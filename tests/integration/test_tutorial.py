@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 from label_studio_sdk import LabelStudio
 
-from ml_backend import adapters
-from ml_backend.experiment import load_project
+from ml_backend import adapters, promotions
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.proposing import Plan
+from ml_backend.registered_projects import load_project
 from tests.integration.conftest import Running
 from tests.markdown import Block, blocks
 from trainer.demo.coder import ScriptedCoder
@@ -127,7 +127,7 @@ def test_each_step_says_what_it_did(walked: Walked) -> None:
 
 def test_the_round_learned_from_the_letters_outside_the_holdout(walked: Walked, winnow: Running) -> None:
     project = load_project(winnow.settings.home, walked.project_id)
-    current = adapters.current(project.folder)
+    current = promotions.current(project.folder)
     assert current
     manifest = adapters.store_of(project.home).get(current).manifest
     assert manifest["training_examples"] + manifest["holdout_examples"] + manifest["leaks"] == CODED

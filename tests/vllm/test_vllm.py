@@ -26,9 +26,10 @@ from ml_backend.adapters import AdapterStore, promote, roll_back, store_of
 from ml_backend.answers import Floats
 from ml_backend.causal_model import CausalModel
 from ml_backend.devices import DeviceFacts
-from ml_backend.experiment import Experiment, register
+from ml_backend.experiment import Experiment
 from ml_backend.prompts import Prompt
 from ml_backend.proposing import Plan
+from ml_backend.registered_projects import register
 from ml_backend.source_config import ChatApi, SourceConfig, SourceKind, Structure
 from ml_backend.sources.causal import CausalSource
 from ml_backend.sources.chat_api import ALTERNATIVES, ChatApiSource

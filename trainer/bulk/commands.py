@@ -92,7 +92,8 @@ def _spec(
 ) -> ClassifySpec:
     from label_configs.codebook import load_codebook
     from ml_backend.classifying import resolve
-    from ml_backend.experiment import load_experiment, load_project
+    from ml_backend.experiment import load_experiment
+    from ml_backend.registered_projects import load_project
 
     if config is not None and project_id is not None:
         raise click.UsageError("--config and --project both name sources; give one of them")
@@ -105,7 +106,8 @@ def _spec(
 
 def _priority(settings: Settings, project_id: int | None) -> Priority:
     """Whose turn the documents have: the project's, else the usual one."""
-    from ml_backend.experiment import Priority, load_project
+    from ml_backend.experiment import Priority
+    from ml_backend.registered_projects import load_project
 
     return Priority.NORMAL if project_id is None else load_project(settings.home, project_id).experiment.priority
 

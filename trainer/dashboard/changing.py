@@ -9,7 +9,7 @@ from http import HTTPStatus
 from flask import Response, g, make_response, redirect, render_template, request, url_for
 from werkzeug.exceptions import Conflict, Forbidden, NotFound
 
-from ml_backend import adapters
+from ml_backend import adapters, promotions
 from ml_backend.experiment import Project
 from ml_backend.log_events import LogEvent, tell
 from trainer.adapter_list import adapter_row
@@ -26,8 +26,8 @@ def confirm(project_id: int, adapter_id: str, change: str) -> Response:
     """What would change, and a form to do it."""
     settings, _ = parts()
     project = _permitted(project_id, adapter_id, change)
-    store, now = adapters.store_of(project.home), adapters.current(project.folder)
-    row = None if adapter_id == adapters.BASE else adapter_row(store, adapter_id, {})
+    store, now = adapters.store_of(project.home), promotions.current(project.folder)
+    row = None if adapter_id == promotions.BASE else adapter_row(store, adapter_id, {})
     token, session = csrf.token_for(settings, request, g.role.value)
     page = make_response(
         render_template(
@@ -44,7 +44,7 @@ def carry_out(project_id: int, adapter_id: str, change: str) -> Response:
     settings, _ = parts()
     project = _permitted(project_id, adapter_id, change)
     csrf.check(settings, request, g.role.value)
-    now = adapters.current(project.folder) or adapters.BASE
+    now = promotions.current(project.folder) or promotions.BASE
     if request.form.get("current") != now:
         raise Conflict(f"project {project_id}: {now} proposes by now, not what the page said; look again and decide")
     # With it come the analyses of the command line, which no other request needs.
@@ -65,6 +65,6 @@ def _permitted(project_id: int, adapter_id: str, change: str) -> Project:
     if not operates():
         raise Forbidden("user viewer may read the dashboard; log in as operator to change which adapter proposes")
     project = project_of(project_id)
-    if not (_ID.fullmatch(adapter_id) or (adapter_id == adapters.BASE and change == "rollback")):
+    if not (_ID.fullmatch(adapter_id) or (adapter_id == promotions.BASE and change == "rollback")):
         raise NotFound(f"adapter {adapter_id}: no such id; see the project's list of adapters")
     return project

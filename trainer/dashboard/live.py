@@ -10,10 +10,11 @@ from typing import Any
 from redis import Redis
 
 from label_configs.errors import EnvironmentFault
-from ml_backend import adapters, queue
-from ml_backend.experiment import Project, load_project, registered
+from ml_backend import adapters, promotions, queue
+from ml_backend.experiment import Project
 from ml_backend.heartbeat import live_workers
 from ml_backend.prelabel_progress import Progress, TaskState, prelabel_progress
+from ml_backend.registered_projects import load_project, registered
 from trainer.adapter_list import AdapterRow, adapter_row
 from trainer.dashboard.kept_report import KeptReport, load_fault, load_report
 from trainer.dashboard.next_round import NextRound, counted, next_round
@@ -58,7 +59,7 @@ class Live:
             found = counted(project.folder)
         except EnvironmentFault:  # the scheduler says so and makes it anew
             found = None
-        history = adapters.history(project.folder)
+        history = promotions.history(project.folder)
         return cls(
             project, next_round(project, found), status, _adapters(project, status, history), history, is_owed(project),
             prelabel_progress(redis, project.id), jobs_of(redis), len(live_workers(redis)),

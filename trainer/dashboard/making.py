@@ -14,8 +14,9 @@ import time
 from collections.abc import Sequence
 
 from label_configs.errors import WinnowError
-from ml_backend.experiment import Project, load_project
+from ml_backend.experiment import Project
 from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.registered_projects import load_project
 from ml_backend.settings import Settings, load_settings
 from trainer.dashboard.kept_report import KeptReport, KeptSection, save_fault, save_report
 from trainer.evaluation.blocks import Section

@@ -28,7 +28,8 @@ from werkzeug.exceptions import NotFound
 from label_configs.errors import WinnowError
 from ml_backend.access import DASHBOARD
 from ml_backend.app import error_answer
-from ml_backend.experiment import Project, is_registered, load_project
+from ml_backend.experiment import Project
+from ml_backend.registered_projects import is_registered, load_project
 from ml_backend.settings import Settings
 from trainer import evaluation
 from trainer.adapter_list import figure

@@ -11,9 +11,10 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from label_configs.errors import WinnowError
-from ml_backend import adapters
-from ml_backend.experiment import Project, load_project, registered
+from ml_backend import promotions
+from ml_backend.experiment import Project
 from ml_backend.log_events import LogEvent, tell
+from ml_backend.registered_projects import load_project, registered
 from trainer.dashboard.kept_report import load_report
 from trainer.dashboard.next_round import counted, next_round
 from trainer.rounds import RoundState, list_rounds, rounds_folder
@@ -77,7 +78,7 @@ def _fill(figures: _Figures, project: Project) -> None:
     for gauge, value in ((figures.verified, step.verified), (figures.to_next, step.to_next)):
         if value is not None:
             gauge.add_metric([name], value)
-    if (current := adapters.current(project.folder)) is not None:
+    if (current := promotions.current(project.folder)) is not None:
         figures.adapter.add_metric([name, current], 1)
     records = list_rounds(rounds_folder(project.home, project.id))
     for state in RoundState:

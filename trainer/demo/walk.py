@@ -22,7 +22,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from label_configs.errors import EnvironmentFault, TrainingError
 from label_configs.records import Document
-from ml_backend import adapters, queue
+from ml_backend import promotions, queue
 from ml_backend.experiment import Project, load_experiment
 from ml_backend.files import FileRecord
 from ml_backend.labelstudio import LabelStudioClient
@@ -248,7 +248,7 @@ def _write_result(steps: Steps, work: Work, evaluation: Evaluation, verified: in
         "documents": DOCUMENTS,
         "verified": verified,
         "rounds": len(list_rounds(rounds_folder(work.settings.home, work.project.id))),
-        "adapter_id": adapters.current(work.project.folder),
+        "adapter_id": promotions.current(work.project.folder),
         "sources": {
             row.name: {"n": row.n, "accuracy": row.accuracy, "macro_f1": row.macro_f1} for row in evaluation.sources
         },

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from label_configs.codebook import Codebook
 from label_configs.errors import WinnowError
-from ml_backend.experiment import Experiment, Project, load_experiment, load_project, registered
+from ml_backend.experiment import Experiment, Project, load_experiment
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.plugin_check import checked_plugins
+from ml_backend.registered_projects import load_project, registered
 from ml_backend.secrets_file import SECRETS_FILE
 from ml_backend.settings import Settings, load_settings, with_secrets
 from ml_backend.source_config import SourceKind

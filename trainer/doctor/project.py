@@ -8,7 +8,7 @@ from label_configs.codebook import Codebook
 from label_configs.errors import LabelConfigError
 from label_configs.render import check_label_config, default_form, read_label_config
 from label_configs.team_form import FORMS, check_team_config
-from ml_backend import adapters
+from ml_backend import adapters, promotions
 from ml_backend.experiment import Experiment, Project
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.prompts import Prompt
@@ -39,7 +39,7 @@ def check_project(client: LabelStudioClient, project_id: int, expected: tuple[Ex
 
 def check_adapter(project: Project) -> str:
     """That the project's current adapter is intact, fits its codebook, and has its base model."""
-    current = adapters.current(project.folder)
+    current = promotions.current(project.folder)
     if current is None:
         return "none promoted yet"
     adapter = adapters.store_of(project.home).get(current)

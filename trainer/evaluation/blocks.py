@@ -66,6 +66,8 @@ class Heatmap:
     high: float = 1.0
     format: Format = Format.SHARE
     note: str = ""
+    row_title: str = ""
+    column_title: str = ""
 
 
 @dataclass(frozen=True, slots=True)

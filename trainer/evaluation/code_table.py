@@ -86,7 +86,7 @@ def _matrix(one: Judged, measured: Measured, codebook: Labels) -> list[Block]:
     values = tuple(tuple(float(count) for count in row) for row in shown.tolist())
     heat = Heatmap(
         f"confusion_{one.key}", f"Confusions: {one.label}", codebook.label_keys, tuple(names[: shown.shape[1]]), values,
-        0.0, float(max(1, shown.max())), Format.PLAIN,
+        0.0, float(max(1, shown.max())), Format.PLAIN, row_title="truth", column_title="said",
     )  # fmt: skip
     wrong = [(int(matrix[true, said]), true, said) for true, said in np.argwhere(matrix > 0).tolist() if true != said]
     if not wrong:

@@ -14,7 +14,7 @@ import numpy as np
 
 from label_configs.errors import WinnowError
 from label_configs.records import VerifiedExample
-from ml_backend import adapters
+from ml_backend import adapters, promotions
 from ml_backend.snapshot import latest_snapshot, read_examples
 from trainer.duplicates import Likeness
 from trainer.evaluation.blocks import Cell, Column, Finding, Format, Link, Section, Table, Tone
@@ -108,7 +108,7 @@ def _of_project(folder: Path, notes: list[str]) -> Iterator[TrainedOn]:
 
 def _promoted(folder: Path, notes: list[str]) -> list[str]:
     try:
-        return list(dict.fromkeys(adapters.history(folder)))
+        return list(dict.fromkeys(promotions.history(folder)))
     except WinnowError as error:
         notes.append(f"Adapters are not compared: {error}")
         return []

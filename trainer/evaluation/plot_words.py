@@ -17,7 +17,8 @@ def told(block: Heatmap | Lines | Bars) -> str:
 
 
 def _heatmap(block: Heatmap) -> str:
-    size = f"Heat map with {len(block.rows)} rows and {len(block.columns)} columns."
+    rows, columns = (f" ({title})" if title else "" for title in (block.row_title, block.column_title))
+    size = f"Heat map with {len(block.rows)} rows{rows} and {len(block.columns)} columns{columns}."
     cells = [
         (value, row, column)
         for row, values in zip(block.rows, block.values, strict=True)

@@ -89,7 +89,9 @@ def _size(block: Plot) -> tuple[float, float]:
         cell = 0.22 + 0.06 * longest if max(len(block.rows), len(block.columns)) <= NAMED else 0.22
         names = 0.075 * max(map(len, map(_short, block.rows)), default=0)
         above = 0.06 * max(map(len, map(_short, block.columns)), default=0)
-        return names + cell * max(1, len(block.columns)) + 0.4, above + 0.34 * max(1, len(block.rows)) + 0.3
+        left, top = 0.25 * bool(block.row_title), 0.25 * bool(block.column_title)
+        wide, high = names + cell * max(1, len(block.columns)) + 0.4, above + 0.34 * max(1, len(block.rows)) + 0.3
+        return left + wide, top + high
     if isinstance(block, Bars):
         return 7.0, 0.7 + 0.3 * max(1, len(block.names))
     return 7.0, 3.4 + 0.16 * max(0, len(block.series) - 4)
@@ -110,6 +112,8 @@ def _heatmap(axes: Axes, block: Heatmap) -> None:
     axes.set_xticks(range(len(block.columns)), [_short(name) for name in block.columns], rotation=40, ha="left")
     axes.set_yticks(range(len(block.rows)), [_short(name) for name in block.rows])
     axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    axes.set(xlabel=block.column_title, ylabel=block.row_title)
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)

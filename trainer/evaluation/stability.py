@@ -156,7 +156,7 @@ def _heatmap(rows: list[StabilityRow]) -> Heatmap:
     return Heatmap(
         "stability_map", "Share of documents whose codes change", tuple(sources), tuple(one.title for one in used),
         tuple(tuple(values.get((source, one.key), nothing).value for one in used) for source in sources),
-        format=Format.PERCENT,
+        format=Format.PERCENT, row_title="source", column_title="change of the text",
     )  # fmt: skip
 
 

@@ -17,9 +17,10 @@ from pathlib import Path
 
 from label_configs import wire
 from label_configs.errors import ConfigError, WireError
-from ml_backend.experiment import Project, load_project
+from ml_backend.experiment import Project
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.proposing import Plan
+from ml_backend.registered_projects import load_project
 from ml_backend.settings import Settings
 from ml_backend.task_reader import ProjectReader
 from trainer.evaluation.study import Study

@@ -12,7 +12,8 @@ from redis import Redis
 from label_configs.codebook import Code, Codebook, Kind
 from ml_backend import queue
 from ml_backend.devices import DeviceFacts
-from ml_backend.experiment import Experiment, Project, register
+from ml_backend.experiment import Experiment, Project
+from ml_backend.registered_projects import register
 from ml_backend.settings import Settings, with_secrets
 from ml_backend.source_config import SourceConfig, SourceKind
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from label_configs.errors import AdapterError
-from ml_backend import adapters
+from ml_backend import adapters, promotions
 from ml_backend.adapters import AdapterStore, digest_of, store_of
 
 MANIFEST = {"base": "base", "prompt": "zero_shot", "max_document_tokens": 256, "codebook": "abc"}
@@ -142,15 +142,15 @@ def test_promotion_and_rollback_keep_the_history(store: AdapterStore, tmp_path: 
     two = store.publish(trained(tmp_path / "two", b"2"), MANIFEST)
     project = tmp_path / "project"
     project.mkdir()
-    assert adapters.current(project) is None
+    assert promotions.current(project) is None
     for adapter in (one, one, two):
-        adapters.promote(project, adapter)
-        assert adapters.current(project) == adapter.id
-    assert adapters.history(project) == [one.id, two.id]
-    assert [adapters.roll_back(project) for _ in range(3)] == [one.id, None, None]
-    assert adapters.current(project) is None
-    adapters.promote(project, two)
-    assert adapters.history(project) == [two.id]
+        promotions.promote(project, adapter)
+        assert promotions.current(project) == adapter.id
+    assert promotions.history(project) == [one.id, two.id]
+    assert [promotions.roll_back(project) for _ in range(3)] == [one.id, None, None]
+    assert promotions.current(project) is None
+    promotions.promote(project, two)
+    assert promotions.history(project) == [two.id]
 
 
 def test_promotions_from_many_threads_are_all_in_the_history(store: AdapterStore, tmp_path: Path) -> None:
@@ -158,15 +158,15 @@ def test_promotions_from_many_threads_are_all_in_the_history(store: AdapterStore
     project = tmp_path / "project"
     project.mkdir()
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda adapter: adapters.promote(project, adapter), made))
-    assert sorted(adapters.history(project)) == sorted(adapter.id for adapter in made)
+        list(pool.map(lambda adapter: promotions.promote(project, adapter), made))
+    assert sorted(promotions.history(project)) == sorted(adapter.id for adapter in made)
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"adapters": "abc"}', '{"adapters": [1]}', "[]"])
 def test_a_damaged_history_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "current.json").write_text(text)
     with pytest.raises(AdapterError, match=r"current\.json: damaged; delete it and promote an adapter again"):
-        adapters.current(tmp_path)
+        promotions.current(tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         AdapterStore(tmp_path / "file").publish(trained(tmp_path / "one"), MANIFEST)
     adapter = AdapterStore(tmp_path / "ok").publish(trained(tmp_path / "one"), MANIFEST)
     with pytest.raises(AdapterError, match="cannot be written"):
-        adapters.promote(tmp_path / "absent", adapter)
+        promotions.promote(tmp_path / "absent", adapter)
 
 
 def test_the_manifest_is_readable_json(store: AdapterStore, tmp_path: Path) -> None:
@@ -289,14 +289,14 @@ def test_a_rollback_may_go_further_back(store: AdapterStore, tmp_path: Path) -> 
     project = tmp_path / "project"
     project.mkdir()
     for adapter in made:
-        adapters.promote(project, adapter)
-    assert adapters.roll_back(project, made[1].id) == made[1].id
-    assert adapters.history(project) == [made[0].id, made[1].id]
+        promotions.promote(project, adapter)
+    assert promotions.roll_back(project, made[1].id) == made[1].id
+    assert promotions.history(project) == [made[0].id, made[1].id]
     with pytest.raises(AdapterError, match="was not current before"):
-        adapters.roll_back(project, made[3].id)
-    assert adapters.current(project) == made[1].id, "nothing has changed"
-    assert adapters.roll_back(project, "base") is None
-    assert adapters.history(project) == []
+        promotions.roll_back(project, made[3].id)
+    assert promotions.current(project) == made[1].id, "nothing has changed"
+    assert promotions.roll_back(project, "base") is None
+    assert promotions.history(project) == []
 
 
 def test_the_store_lies_where_the_setting_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,10 +24,11 @@ from label_configs.records import Document
 from label_configs.render import render_label_config
 from ml_backend import changed_projects, queue
 from ml_backend.app import MAX_BODY, create_app
-from ml_backend.experiment import Project, Review, load_project, register
+from ml_backend.experiment import Project, Review
 from ml_backend.prelabel_progress import TaskState, move_tasks, start_prelabel
 from ml_backend.proposing import Plan
 from ml_backend.pushing import candidates_of
+from ml_backend.registered_projects import load_project, register
 from ml_backend.round_queue import ROUND_JOB
 from ml_backend.settings import Settings
 from ml_backend.sources.fake import FakePool, FakeSource

@@ -27,8 +27,9 @@ from ml_backend import adapters, classify_routes, queue
 from ml_backend.app import create_app
 from ml_backend.classify_queue import ClassifyQueue
 from ml_backend.classifying import propose_all, resolve
-from ml_backend.experiment import Project, register
+from ml_backend.experiment import Project
 from ml_backend.heartbeat import beat
+from ml_backend.registered_projects import register
 from ml_backend.settings import Settings
 from tests.unit.ml_backend.classifying_parts import NotingPool, ThreadWorker
 from tests.unit.ml_backend.described import conforms

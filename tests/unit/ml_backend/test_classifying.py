@@ -12,9 +12,10 @@ from redis import Redis
 from label_configs.codebook import Code, Codebook, load_codebook, shipped_codebooks
 from label_configs.errors import AdapterError, ConfigError
 from label_configs.records import Document, VerifiedExample
-from ml_backend import adapters
+from ml_backend import adapters, promotions
 from ml_backend.classifying import ClassifySpec, propose_all, propose_missing, resolve
-from ml_backend.experiment import Experiment, Project, register
+from ml_backend.experiment import Experiment, Project
+from ml_backend.registered_projects import register
 from ml_backend.snapshot import publish_snapshot
 from ml_backend.source_config import Budget, ChatApi, Price, SourceConfig, SourceKind, Structure
 from ml_backend.versions import ActiveSource
@@ -59,7 +60,7 @@ def test_without_names_all_sources_that_can_propose_do(three: Project, caplog: p
 
 def test_without_names_the_current_adapter_goes_first_of_all(three: Project) -> None:
     adapter_id = adapter_of(three.home, three.codebook)
-    adapters.promote(three.folder, adapters.store_of(three.home).get(adapter_id))
+    promotions.promote(three.folder, adapters.store_of(three.home).get(adapter_id))
     spec = resolve(three.home, project=three)
     assert spec.names == [("adapter", f"org/model/zero_shot-300@{adapter_id}")]
     assert resolve(three.home, project=three, names=["adapter"]) == spec

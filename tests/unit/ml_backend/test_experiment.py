@@ -10,7 +10,8 @@ import pytest
 from label_configs.codebook import Codebook
 from label_configs.errors import ConfigError, EnvironmentFault
 from label_configs.forms import ReviewForm
-from ml_backend.experiment import Experiment, Project, load_experiment, load_project, register, registered
+from ml_backend.experiment import Experiment, Project, load_experiment
+from ml_backend.registered_projects import load_project, register, registered
 from ml_backend.source_config import SourceKind
 
 BOOK = """\

@@ -16,10 +16,11 @@ from redis import Redis
 from label_configs.codebook import Codebook
 from label_configs.records import Document, Proposal, ScoredLabel
 from ml_backend import places
-from ml_backend.experiment import Experiment, Order, Project, Review, register
+from ml_backend.experiment import Experiment, Order, Project, Review
 from ml_backend.ordering import drawn_place, is_random
 from ml_backend.places import UNIFORM, Places, learned_places
 from ml_backend.proposing import Plan
+from ml_backend.registered_projects import register
 from ml_backend.source_config import SourceConfig, SourceKind
 
 shares = st.floats(0, 1, allow_subnormal=False)

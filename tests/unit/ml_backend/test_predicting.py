@@ -14,11 +14,12 @@ from rq.results import Result
 from label_configs import wire
 from label_configs.forms import ReviewForm
 from label_configs.wire.shown import candidates_from_text
-from ml_backend import adapters, queue
+from ml_backend import adapters, promotions, queue
 from ml_backend.adapter_files import Adapter
-from ml_backend.experiment import Project, Review, register
+from ml_backend.experiment import Project, Review
 from ml_backend.predicting import Predicted, predict
 from ml_backend.proposing import Plan
+from ml_backend.registered_projects import register
 from ml_backend.settings import Settings
 from ml_backend.sources.fake import FakePool
 
@@ -44,7 +45,7 @@ def published(whole: Project, tmp_path: Path) -> list[Adapter]:
         (folder / "adapter_config.json").write_text("{}", encoding="utf-8")
         (folder / "adapter_model.safetensors").write_bytes(b"weights %d" % number)
         found.append(adapters.store_of(whole.home).publish(folder, manifest))
-    adapters.promote(whole.folder, found[0])
+    promotions.promote(whole.folder, found[0])
     return found
 
 
@@ -89,7 +90,7 @@ def test_an_adapter_that_takes_over_meanwhile_is_waited_for(
     settings: Settings, redis: Redis, whole: Project, published: list[Adapter]
 ) -> None:
     def swap(own: Redis) -> None:  # the worker proposes by the plan of the moment
-        adapters.promote(whole.folder, published[1])
+        promotions.promote(whole.folder, published[1])
         propose(own, Plan.of(whole))
 
     before = Plan.of(whole)
@@ -103,7 +104,7 @@ def test_what_is_ready_of_the_one_before_is_answered_under_its_name(
 ) -> None:
     def swap(own: Redis) -> None:
         propose(own, before)
-        adapters.promote(whole.folder, published[1])
+        promotions.promote(whole.folder, published[1])
 
     before = Plan.of(whole)
     assert is_of(predicted_beside(settings, redis, whole, swap), before)
@@ -114,18 +115,18 @@ def test_a_roll_back_needs_no_worker_for_what_was_proposed_before(
     settings: Settings, redis: Redis, whole: Project, published: list[Adapter]
 ) -> None:
     propose(redis, before := Plan.of(whole))
-    adapters.promote(whole.folder, published[1])
+    promotions.promote(whole.folder, published[1])
     propose(redis, Plan.of(whole))
-    adapters.roll_back(whole.folder)
+    promotions.roll_back(whole.folder)
     assert is_of(predicted_beside(settings, redis, whole), before)
 
 
 def test_two_swaps_while_it_waits(settings: Settings, redis: Redis, whole: Project, published: list[Adapter]) -> None:
     def first(own: Redis) -> None:  # proposed for the first, too late
-        adapters.promote(whole.folder, published[1])
+        promotions.promote(whole.folder, published[1])
 
     def second(own: Redis) -> None:
-        adapters.roll_back(whole.folder)
+        promotions.roll_back(whole.folder)
         propose(own, Plan.of(whole))
 
     assert is_of(predicted_beside(settings, redis, whole, first, second), Plan.of(whole))

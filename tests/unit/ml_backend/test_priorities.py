@@ -16,11 +16,12 @@ from ml_backend import queue
 from ml_backend.classify_queue import ClassifyQueue
 from ml_backend.classifying import resolve
 from ml_backend.exchange import Exchange
-from ml_backend.experiment import Priority, Project, register
+from ml_backend.experiment import Priority, Project
 from ml_backend.metrics import render_metrics
 from ml_backend.predicting import predict
 from ml_backend.prelabel import enqueue_chunk, tasks_at_hand
 from ml_backend.pushing import Scope
+from ml_backend.registered_projects import register
 from ml_backend.round_queue import enqueue_round
 
 NAMES = {Priority.HIGH: "winnow-propose-high", Priority.NORMAL: "winnow-propose", Priority.LOW: "winnow-propose-low"}

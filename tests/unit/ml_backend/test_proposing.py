@@ -14,12 +14,13 @@ from label_configs.codebook import Codebook
 from label_configs.drawing import is_holdout
 from label_configs.errors import AdapterError
 from label_configs.records import Arm, Document, Proposal, ScoredLabel
-from ml_backend import adapters
-from ml_backend.experiment import Experiment, Order, Project, Review, register
+from ml_backend import adapters, promotions
+from ml_backend.experiment import Experiment, Order, Project, Review
 from ml_backend.leading import Judged, Standing, identity_of, save_standing
 from ml_backend.mixing import EQUAL, Evidence, MixingWeights
 from ml_backend.ordering import TIES
 from ml_backend.proposing import Plan
+from ml_backend.registered_projects import register
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.sources.base import Source
 from ml_backend.sources.fake import FakeSource
@@ -93,11 +94,11 @@ def test_the_plan_follows_promotion_and_rollback(project: Project) -> None:
         "codebook": project.codebook.fingerprint,
     }
     adapter = store.publish(source, manifest)
-    adapters.promote(project.folder, adapter)
+    promotions.promote(project.folder, adapter)
     after = Plan.of(project)
     assert after.names[-1] == ("adapter", f"org/model/zero_shot@{adapter.id}")
     assert after.version != before.version
-    adapters.roll_back(project.folder)
+    promotions.roll_back(project.folder)
     assert Plan.of(project) == before
 
 

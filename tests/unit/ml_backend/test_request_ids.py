@@ -12,7 +12,8 @@ from rq.serializers import JSONSerializer
 
 from label_configs.codebook import load_codebook
 from ml_backend import changed_projects, queue
-from ml_backend.experiment import Experiment, Project, register
+from ml_backend.experiment import Experiment, Project
+from ml_backend.registered_projects import register
 from ml_backend.request_header import carry_request_ids
 from ml_backend.request_ids import HEADER, KEPT, META, begin, end, id_of, newest, request_ids, under
 from ml_backend.round_queue import enqueue_round

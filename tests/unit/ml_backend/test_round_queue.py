@@ -10,8 +10,9 @@ from redis import Redis
 
 from label_configs.codebook import load_codebook
 from ml_backend import heartbeat, queue, round_queue
-from ml_backend.experiment import Experiment, Priority, Project, register
+from ml_backend.experiment import Experiment, Priority, Project
 from ml_backend.heartbeat import WorkerKind, beat, live_workers
+from ml_backend.registered_projects import register
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.training_config import Training
 

@@ -17,8 +17,9 @@ from label_configs.codebook import load_codebook
 from label_configs.forms import ReviewForm
 from label_configs.records import Arm, Candidate, CandidateSet, Proposal, Proposer, ScoredLabel
 from label_configs.wire import JsonObject
-from ml_backend.experiment import Experiment, Project, Review, register
+from ml_backend.experiment import Experiment, Project, Review
 from ml_backend.labelstudio_fake import FakeLabelStudio
+from ml_backend.registered_projects import register
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.training_config import Training
 from trainer.mirror_schema import BLOCK_TASKS

@@ -20,13 +20,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from label_configs.codebook import Code, Codebook, Kind, dump_codebook
 from label_configs.errors import AdapterError, ModelError
-from ml_backend import adapters
+from ml_backend import promotions
 from ml_backend.adapter_files import FILES, Adapter
 from ml_backend.adapters import AdapterStore, store_of
 from ml_backend.base_state import base_state
 from ml_backend.causal_model import CausalModel
 from ml_backend.devices import DeviceFacts
-from ml_backend.experiment import Experiment, Project, register
+from ml_backend.experiment import Experiment, Project
+from ml_backend.registered_projects import register
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.training_config import Training
 from trainer.cli import main
@@ -149,7 +150,7 @@ def expected(tuned: Adapter) -> torch.Tensor:
 def test_the_list_says_what_proposes_where(run: Run, tuned: Adapter, project: Project, store: AdapterStore,
                                            tmp_path: Path) -> None:  # fmt: skip
     other = made(store, tmp_path, "other", 3, project=8)
-    adapters.promote(project.folder, tuned)
+    promotions.promote(project.folder, tuned)
     line = next(line for line in run("list").splitlines() if tuned.id in line)
     for told in ("r1", "base", "promoted", "macro_f1 0.600 against –", "40 + 3", "project 7"):
         assert told in line
@@ -269,8 +270,8 @@ def test_only_what_nothing_uses_goes(
     ids = [made(store, tmp_path, f"a{n}", 100 - n) for n in range(6)]
     young = made(store, tmp_path, "young", 1)
     alien, of_file = made(store, tmp_path, "alien", 100, project=8), made(store, tmp_path, "file", 100, project=None)
-    adapters.promote(project.folder, store.get(ids[0]))
-    adapters.promote(project.folder, store.get(ids[1]))
+    promotions.promote(project.folder, store.get(ids[0]))
+    promotions.promote(project.folder, store.get(ids[1]))
     named = SourceConfig("named", SourceKind.ADAPTER, adapter=ids[2])
     register(home, 7, replace(project.experiment, sources=(named,)), BOOK)
     told = run("gc", "--keep", 2)

@@ -11,8 +11,9 @@ import pytest
 from label_configs.codebook import load_codebook
 from label_configs.drawing import is_holdout
 from label_configs.records import Document, VerifiedExample
-from ml_backend.experiment import CandidateRule, Experiment, Project, register
+from ml_backend.experiment import CandidateRule, Experiment, Project
 from ml_backend.mixing import Evidence, MixingWeights
+from ml_backend.registered_projects import register
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.sources.fake import FakeSource
 from ml_backend.training_config import Training

@@ -15,7 +15,8 @@ import click
 import pytest
 
 from label_configs.errors import EnvironmentFault
-from ml_backend.experiment import load_experiment, register
+from ml_backend.experiment import load_experiment
+from ml_backend.registered_projects import register
 from ml_backend.settings import load_settings, with_secrets
 from trainer.cli import cli, main
 from trainer.demo.walk import free_port

@@ -19,9 +19,10 @@ from rich.console import Console
 from label_configs.errors import QueueError, TrainingError
 from label_configs.records import VerifiedExample
 from ml_backend.adapters import AdapterStore
-from ml_backend.experiment import Experiment, Priority, Project, register
+from ml_backend.experiment import Experiment, Priority, Project
 from ml_backend.heartbeat import WorkerKind, beat
 from ml_backend.queue import TRAIN, fetch_job, queue
+from ml_backend.registered_projects import register
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.training_config import Training
 from tests.unit.trainer.fitting import BOOK, QUICK, examples

@@ -15,8 +15,9 @@ from label_configs.codebook import load_codebook
 from label_configs.errors import LabelStudioError
 from label_configs.forms import ReviewForm
 from label_configs.wire import JsonObject
-from ml_backend.experiment import Experiment, Project, Review, register
+from ml_backend.experiment import Experiment, Project, Review
 from ml_backend.labelstudio_fake import FakeLabelStudio
+from ml_backend.registered_projects import register
 from ml_backend.round_queue import enqueue_round, round_queued, take_back
 from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind

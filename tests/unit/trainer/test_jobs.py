@@ -18,11 +18,12 @@ from label_configs.codebook import Code, Codebook, Kind
 from label_configs.errors import ConfigError, LabelStudioError, TrainingError, WinnowError
 from label_configs.forms import ReviewForm
 from label_configs.records import VerifiedExample
-from ml_backend import adapters
+from ml_backend import adapters, promotions
 from ml_backend.adapters import FILES
-from ml_backend.experiment import Experiment, Project, Review, register
+from ml_backend.experiment import Experiment, Project, Review
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.labelstudio_fake import FakeLabelStudio
+from ml_backend.registered_projects import register
 from ml_backend.round_queue import ask_to_stop, round_progress, take_back
 from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind
@@ -106,7 +107,7 @@ class Desk:
         assert self.record.started_at == LONG_AGO
         assert self.record.ended_at is not None
         assert round_progress(self.redis, 7)["stage"] == "failed"
-        assert adapters.current(self.project.folder) is None
+        assert promotions.current(self.project.folder) is None
         assert not interrupted(self.rounds), "it is not repeated for ever"
         return self.record.reason
 
@@ -128,7 +129,7 @@ def test_it_goes_on_with_its_own_examples(desk: Desk) -> None:
     assert record == desk.record
     assert record is not None
     assert (record.state, record.verified, record.started_at) == (RoundState.PROMOTED, 20, LONG_AGO)
-    assert adapters.current(desk.project.folder) == record.adapter_id
+    assert promotions.current(desk.project.folder) == record.adapter_id
     assert record.notes == (
         "no training document has x: the adapter learns nothing of them until some do",
         "it was cut off and went on from its last checkpoint",

@@ -17,7 +17,7 @@ import pytest
 from label_configs.errors import ConfigError, EnvironmentFault, LabelStudioError
 from label_configs.records import Arm
 from label_configs.wire import JsonObject
-from ml_backend.experiment import load_project, register
+from ml_backend.registered_projects import load_project, register
 from tests.unit.trainer.pulling import PROJECT, Coded, experiment, manifest, of_block, parts, quiet, result
 from trainer import pulled_folder
 from trainer.evaluation.study import Study

@@ -19,10 +19,11 @@ from label_configs.errors import LabelStudioError
 from label_configs.forms import ReviewForm
 from label_configs.records import Candidate, CandidateSet, Proposer
 from ml_backend import queue
-from ml_backend.experiment import Experiment, Project, Review, register
+from ml_backend.experiment import Experiment, Project, Review
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.labelstudio_fake import FakeLabelStudio
 from ml_backend.proposing import Plan
+from ml_backend.registered_projects import register
 from ml_backend.settings import Settings
 from ml_backend.snapshot import latest_snapshot, pushed_snapshot, read_examples
 from ml_backend.source_config import SourceConfig, SourceKind

@@ -15,8 +15,9 @@ from rich.console import Console
 from label_configs.codebook import load_codebook
 from label_configs.errors import TrainingError
 from ml_backend import queue
-from ml_backend.experiment import Experiment, Project, register
+from ml_backend.experiment import Experiment, Project
 from ml_backend.heartbeat import WorkerKind, beat
+from ml_backend.registered_projects import register
 from ml_backend.round_queue import put_round_progress, stop_asked
 from ml_backend.source_config import SourceConfig, SourceKind
 from ml_backend.training_config import Training

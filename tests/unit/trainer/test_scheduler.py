@@ -13,8 +13,9 @@ from redis import Redis
 from label_configs.codebook import load_codebook
 from label_configs.errors import LabelStudioError
 from ml_backend import queue
-from ml_backend.experiment import Experiment, Project, register
+from ml_backend.experiment import Experiment, Project
 from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.registered_projects import register
 from ml_backend.round_queue import enqueue_round
 from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind

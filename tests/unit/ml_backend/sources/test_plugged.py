@@ -12,8 +12,9 @@ import pytest
 from label_configs.codebook import Code, Codebook, Kind
 from label_configs.errors import ConfigError, ModelError
 from label_configs.records import Document
-from ml_backend.experiment import Experiment, load_experiment, load_project, register
+from ml_backend.experiment import Experiment, load_experiment
 from ml_backend.plugin_check import checked_plugins
+from ml_backend.registered_projects import load_project, register
 from ml_backend.source_config import Price, SourceConfig, SourceKind, source_problems
 from ml_backend.source_plugins import installed_plugins
 from ml_backend.sources.plugged import PluggedSource, plugged_source

@@ -11,12 +11,13 @@ import pytest
 
 from label_configs.errors import AdapterError, ConfigError, ModelError
 from label_configs.records import Document
-from ml_backend import adapters
+from ml_backend import adapters, promotions
 from ml_backend.adapter_files import Adapter
 from ml_backend.classifying import resolve
 from ml_backend.devices import DeviceFacts
-from ml_backend.experiment import Project, load_experiment, register
+from ml_backend.experiment import Project, load_experiment
 from ml_backend.proposing import Plan
+from ml_backend.registered_projects import register
 from ml_backend.source_config import ADAPTER_SOURCE, ChatApi, SourceConfig, SourceKind
 from ml_backend.sources.pool import ADAPTERS_KEPT, SourcePool
 from tests.unit.ml_backend.chat_server import ChatServer, Reply, Request, completion
@@ -103,9 +104,9 @@ def test_a_promoted_adapter_is_taken_in_and_asked_under_its_id_and_so_backwards(
     one, two = publish(served, tmp_path, 1), publish(served, tmp_path, 2)
     versions = []
     for adapter in (one, two):
-        adapters.promote(served.folder, adapter)
+        promotions.promote(served.folder, adapter)
         versions.append(ask(served, pool))
-    adapters.roll_back(served.folder)
+    promotions.roll_back(served.folder)
     versions.append(ask(served, pool))
     assert asked(server) == [one.id, two.id, one.id]
     assert versions == [f"a/base/zero_shot-64-t1.5-api@{i}" for i in (one.id, two.id, one.id)]
@@ -116,7 +117,7 @@ def test_what_the_server_has_lost_is_loaded_again(
     served: Project, pool: SourcePool, vllm: Vllm, tmp_path: Path
 ) -> None:
     adapter = publish(served, tmp_path, 1)
-    adapters.promote(served.folder, adapter)
+    promotions.promote(served.folder, adapter)
     ask(served, pool)
     vllm.served = {"base"}  # started anew
     ask(served, pool)
@@ -133,7 +134,7 @@ def test_what_the_server_has_lost_is_loaded_again(
 def test_a_failure_that_is_none_of_the_adapters_is_told(
     served: Project, pool: SourcePool, vllm: Vllm, server: ChatServer, tmp_path: Path
 ) -> None:
-    adapters.promote(served.folder, publish(served, tmp_path, 1))
+    promotions.promote(served.folder, publish(served, tmp_path, 1))
 
     def break_down() -> None:
         raise ConnectionError  # the server hangs up
@@ -149,10 +150,10 @@ def test_adapters_that_nobody_asks_for_are_unloaded(
 ) -> None:
     made = [publish(served, tmp_path, number) for number in range(ADAPTERS_KEPT + 2)]
     other = register(served.home, 8, served.experiment, served.codebook)
-    adapters.promote(other.folder, made[0])
+    promotions.promote(other.folder, made[0])
     ask(other, pool)
     for adapter in made[1:]:
-        adapters.promote(served.folder, adapter)
+        promotions.promote(served.folder, adapter)
         ask(served, pool)
     assert vllm.served == {"base", made[0].id, *(a.id for a in made[2:])}, "the first is another project's current one"
 
@@ -160,14 +161,14 @@ def test_adapters_that_nobody_asks_for_are_unloaded(
 def test_a_damaged_adapter_is_not_sent(served: Project, pool: SourcePool, server: ChatServer, tmp_path: Path) -> None:
     adapter = publish(served, tmp_path, 1)
     (adapter.folder / "adapter_model.safetensors").write_bytes(b"other")
-    adapters.promote(served.folder, adapter)
+    promotions.promote(served.folder, adapter)
     with pytest.raises(AdapterError, match="damaged"):
         ask(served, pool)
     assert asked(server) == []
 
 
 def test_classification_asks_the_same_server(served: Project, tmp_path: Path) -> None:
-    adapters.promote(served.folder, publish(served, tmp_path, 1))
+    promotions.promote(served.folder, publish(served, tmp_path, 1))
     assert resolve(served.home, project=served, names=["adapter"]).sources == Plan.of(served).sources[-1:]
 
 

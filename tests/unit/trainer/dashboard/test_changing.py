@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from itsdangerous import TimestampSigner
 from werkzeug.test import TestResponse
 
-from ml_backend import adapters
+from ml_backend import promotions
 from ml_backend.experiment import Project
 from ml_backend.settings import Settings
 from tests.unit.trainer.dashboard.conftest import login
@@ -42,7 +42,7 @@ def post(client: FlaskClient, form: dict[str, str], user: str = "operator", **he
 def refused(answer: TestResponse, project: Project, words: str, status: int = 403) -> None:
     assert answer.status_code == status, answer.text
     assert words in answer.get_json()["error"]["message"]
-    assert adapters.history(project.folder) == [BEFORE, CURRENT]
+    assert promotions.history(project.folder) == [BEFORE, CURRENT]
 
 
 def test_the_form_alone_gets_as_far_as_label_studio(client: FlaskClient, project: Project) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from label_configs.codebook import load_codebook
 from label_configs.wire import JsonObject
-from ml_backend.experiment import Experiment, Project, register
+from ml_backend.experiment import Experiment, Project
 from ml_backend.labelstudio_fake import FakeLabelStudio
+from ml_backend.registered_projects import register
 from ml_backend.settings import Settings
 from ml_backend.source_config import SourceConfig, SourceKind
 from trainer.dashboard.kept_report import report_path

@@ -22,10 +22,11 @@ from werkzeug.serving import make_server
 from label_configs.codebook import load_codebook
 from label_configs.errors import WinnowError
 from label_configs.render import ReviewForm, render_label_config
-from ml_backend import adapters, embedded_redis
+from ml_backend import adapters, embedded_redis, promotions
 from ml_backend.app import create_app
-from ml_backend.experiment import Experiment, Project, load_experiment, register
+from ml_backend.experiment import Experiment, Project, load_experiment
 from ml_backend.labelstudio import LabelStudioClient
+from ml_backend.registered_projects import register
 from ml_backend.settings import Settings, with_secrets
 from tests.local_server import serving
 from trainer.demo.walk import free_port
@@ -331,7 +332,7 @@ def promoted(settings: Settings, tmp_path: Path, codebook: str, base: str) -> Pr
     (trained / "adapter_config.json").write_text("{}")
     (trained / "adapter_model.safetensors").write_bytes(codebook.encode())
     manifest = {"codebook": codebook, "base": base, "prompt": "zero_shot", "max_document_tokens": 256}
-    adapters.promote(project.folder, adapters.store_of(settings.home).publish(trained, manifest))
+    promotions.promote(project.folder, adapters.store_of(settings.home).publish(trained, manifest))
     return project
 
 
@@ -339,7 +340,7 @@ def test_the_current_adapter_is_intact(settings: Settings, tmp_path: Path) -> No
     project = register(settings.home, 7, experiment(tmp_path), CODEBOOK)
     assert check_adapter(project) == "none promoted yet"
     project = promoted(settings, tmp_path, CODEBOOK.fingerprint, "owner/base")
-    identifier = adapters.current(project.folder)
+    identifier = promotions.current(project.folder)
     assert check_adapter(project) == f"{identifier} is intact"
     (settings.home / "adapters" / str(identifier) / "adapter_model.safetensors").write_bytes(b"bits that rotted")
     assert f"adapter {identifier}: damaged" in told(lambda: check_adapter(project))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from label_configs.codebook import Code, Codebook, Kind
 from label_configs.records import Proposal, ScoredLabel, VerifiedExample
-from ml_backend import adapters
+from ml_backend import promotions
 from ml_backend.adapter_files import FILES
 from ml_backend.adapters import store_of
 from ml_backend.snapshot import write_examples
@@ -47,7 +47,7 @@ def promoted(home: Path, *examples: VerifiedExample) -> Path:
     write_examples(made / EXAMPLES_FILE, examples)
     adapter = store_of(home).publish(made, {}, {EXAMPLES_FILE: made / EXAMPLES_FILE})
     folder.mkdir(parents=True)
-    adapters.promote(folder, adapter)
+    promotions.promote(folder, adapter)
     return folder
 
 
@@ -94,7 +94,7 @@ def test_nothing_in_common_is_good_and_nothing_known_is_said(tmp_path: Path) -> 
 
 def test_an_adapter_whose_examples_are_gone_is_named(tmp_path: Path) -> None:
     folder = promoted(tmp_path, example("t", "new"))
-    (identifier,) = adapters.history(folder)
+    (identifier,) = promotions.history(folder)
     (store_of(tmp_path).described(identifier).folder / EXAMPLES_FILE).write_bytes(b"damaged")
     notes = " ".join(contamination_section(study(), replace(OPTIONS, folder=folder)).notes)
     assert f"adapter {identifier} is not compared: " in notes
