@@ -21,6 +21,7 @@ from ml_backend.devices import DeviceFacts
 from ml_backend.layout import Layout, over_prefix, prefix_cache, to_device
 from ml_backend.log_events import LogEvent, tell
 from ml_backend.logits import logits_of
+from ml_backend.model_code import loading_fault, runs_own_code
 from ml_backend.source_config import Weights
 from ml_backend.token_tree import TokenTree
 
@@ -33,6 +34,7 @@ transformers_logging.enable_propagation()
 # Of ``sharing_error``, by rounding; kernels for quantised weights round by the batch's shape.
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.2}
 QUANTISED_TOLERANCE = 0.2
+HAVE_FILES = "give a folder with config, tokenizer and safetensors files, or a hub name this machine can reach"
 LOADING_ERRORS = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)
 
 
@@ -48,19 +50,18 @@ class CausalModel:
         self.facts = facts
         dtype, bits = held_as(weights, facts)
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(model)
+            own_code = runs_own_code(model)
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(model, trust_remote_code=own_code)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 model,
                 dtype=dtype,
                 use_safetensors=True,
+                trust_remote_code=own_code,
                 quantization_config=bits,
                 device_map=facts.kind if bits else None,
             )
         except LOADING_ERRORS as error:
-            raise ModelError(
-                f"model {model}: cannot be loaded ({reason(error)}); give a folder with config, tokenizer and "
-                "safetensors files, or a hub name this machine can reach"
-            ) from None
+            raise loading_fault(model, error, HAVE_FILES) from None
         self.base: Any = (loaded if bits else loaded.to(facts.kind)).eval()
         self._quantised = bits is not None
         self._peft: PeftModel | None = None

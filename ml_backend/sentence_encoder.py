@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from label_configs.errors import ModelError, reason
-from ml_backend.causal_model import LOADING_ERRORS
+from ml_backend.causal_model import HAVE_FILES, LOADING_ERRORS
 from ml_backend.devices import DeviceFacts
 from ml_backend.embeddings import Embedding, EmbeddingCache
 from ml_backend.log_events import LogEvent, tell
+from ml_backend.model_code import loading_fault, runs_own_code
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +45,12 @@ class SentenceEncoder:
         self._device = facts.kind
         self._cache = cache
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(model)
-            self._model: Any = AutoModel.from_pretrained(model, use_safetensors=True).eval()
+            own_code = runs_own_code(model)
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(model, trust_remote_code=own_code)
+            loaded: Any = AutoModel.from_pretrained(model, use_safetensors=True, trust_remote_code=own_code)
         except LOADING_ERRORS as error:
-            raise ModelError(
-                f"model {model}: cannot be loaded ({reason(error)}); give a folder with config, tokenizer and "
-                "safetensors files, or a hub name this machine can reach"
-            ) from None
+            raise loading_fault(model, error, HAVE_FILES) from None
+        self._model = loaded.eval()
         self.version = self._digest()
         self._model.to(facts.kind)
         self._limit = min(MAX_TOKENS, int(self._tokenizer.model_max_length))

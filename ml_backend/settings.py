@@ -50,6 +50,12 @@ class Places(BaseSettings):
         "the environment comes first",
     )
 
+    trust_remote_code: str = Field(
+        default="",
+        description="Models, hub names or folders separated by commas, whose own Python code may run, with all rights "
+        "of Winnow's processes; without it, no model's",
+    )
+
     @property
     def adapter_store_url(self) -> str:
         """Folder or URL of the adapter store."""

@@ -10,9 +10,10 @@ import torch
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from label_configs.errors import ModelError, TrainingError, reason
+from label_configs.errors import TrainingError, reason
 from ml_backend.causal_model import LOADING_ERRORS, few_bits
 from ml_backend.devices import DeviceFacts
+from ml_backend.model_code import loading_fault, runs_own_code
 from ml_backend.source_config import Weights
 from trainer.recipe import LoraRecipe, Optimizer, Precision, Quantization
 
@@ -60,17 +61,17 @@ def load_trainable(base: str, recipe: LoraRecipe, facts: DeviceFacts) -> tuple[A
     check_possible(recipe, facts)
     bits = quantization(recipe)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(base)
+        own_code = runs_own_code(base)
+        tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=own_code)
         model = AutoModelForCausalLM.from_pretrained(
             base,
             dtype=weights_dtype(recipe),
             use_safetensors=True,
+            trust_remote_code=own_code,
             quantization_config=bits,
         )
     except LOADING_ERRORS as error:
-        raise ModelError(
-            f"model {base}: cannot be loaded ({reason(error)}); check `training.base`, or --base"
-        ) from None
+        raise loading_fault(base, error, "check `training.base`, or --base") from None
     if bits is None:
         model = model.to(facts.kind)
     else:

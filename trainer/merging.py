@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from label_configs.errors import AdapterError, ModelError, reason
 from ml_backend.adapter_files import Adapter
 from ml_backend.causal_model import LOADING_ERRORS, load_adapter
+from ml_backend.model_code import loading_fault, runs_own_code
 
 
 def save_merged(adapter: Adapter, folder: Path) -> None:
@@ -20,12 +21,13 @@ def save_merged(adapter: Adapter, folder: Path) -> None:
     """
     base = str(adapter.manifest["base"])
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(base)
-        model: Any = AutoModelForCausalLM.from_pretrained(base, dtype="auto", use_safetensors=True)
+        own_code = runs_own_code(base)
+        tokenizer: Any = AutoTokenizer.from_pretrained(base, trust_remote_code=own_code)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            base, dtype="auto", use_safetensors=True, trust_remote_code=own_code
+        )
     except LOADING_ERRORS as error:
-        raise ModelError(
-            f"model {base}: cannot be loaded ({reason(error)}); restore it, it is what is merged"
-        ) from None
+        raise loading_fault(base, error, "restore it, it is what is merged") from None
     merged = _merged(model, adapter, base)
     try:
         merged.save_pretrained(folder)

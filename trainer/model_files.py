@@ -10,6 +10,7 @@ from typing import Any
 
 from label_configs.errors import ModelError, reason
 from ml_backend.experiment import Experiment
+from ml_backend.model_code import SETTING, runs_own_code
 from ml_backend.source_config import SourceKind
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
@@ -42,13 +43,14 @@ def check_model(model: str, folder: Path = Path()) -> str:
     Raises ModelError. ``folder`` is where a path without the leading ``./`` would be, so that the slip can be named.
     """
     path = Path(model)
+    own_code = f"; its own code is run, {SETTING} names it" if runs_own_code(model) else ""
     if path.is_absolute():
-        return _check_folder(path)
+        return _check_folder(path) + own_code
     if (folder / path).is_dir():
         raise ModelError(f"model {model}: is a folder, but is written as a hub name; write ./{model}")
     if not HUB_NAME.fullmatch(model):
         raise ModelError(f"model {model}: neither a folder nor a hub name; write ./folder or owner/name")
-    return "on the Hugging Face hub; will be downloaded at first use"
+    return f"on the Hugging Face hub; will be downloaded at first use{own_code}"
 
 
 def _check_folder(folder: Path) -> str:

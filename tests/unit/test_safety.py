@@ -1,4 +1,4 @@
-"""What no code of Winnow may do, read off the code, and that a model's own code is never run."""
+"""What no code of Winnow may do, read off the code, and that a model's own code is not run unasked."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ def test_no_call_is_unsafe() -> None:
     for file, name, keywords in calls():
         seen += 1
         where = f"{file}: {name}"
-        assert "trust_remote_code" not in keywords, where
+        if "trust_remote_code" in keywords or (name.startswith("Auto") and name.endswith(".from_pretrained")):
+            # Said at every call: where it is not, transformers may ask on the terminal.
+            assert ast.unparse(keywords["trust_remote_code"]) in ("own_code", "False"), where
         assert not says(keywords.get("shell"), True), where
         assert not says(keywords.get("verify"), False), where
         assert name not in ("os.system", "os.popen", "eval", "exec", "yaml.load", "yaml.unsafe_load"), where
@@ -82,7 +84,7 @@ def test_every_job_is_json() -> None:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_code_that_comes_with_a_model_is_never_run(tiny_llama: Path, tmp_path: Path, known: bool) -> None:
+def test_code_that_comes_with_a_model_is_not_run(tiny_llama: Path, tmp_path: Path, known: bool) -> None:
     """Neither beside an architecture that transformers has, nor in place of one."""
     folder, ran = tmp_path / "model", tmp_path / "ran"
     shutil.copytree(tiny_llama, folder)
