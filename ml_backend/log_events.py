@@ -107,6 +107,12 @@ class LogEvent(StrEnum):
     PROJECT_UNREADABLE = "project-unreadable", WARNING, "Label Studio could not be read for a project; tried again"
     PROJECT_FAULTY = "project-faulty", ERROR, "a project's own files or decisions hinder its look; tried again"
     PROJECT_CRASHED = "project-crashed", ERROR, "a look at a project met an error that nobody foresaw; tried again"
+    PROCESS_CUT_OFF = (
+        "process-cut-off",
+        WARNING,
+        "a process was told to end, and a server did not answer it",
+    )
+    LOOK_BROKEN_OFF = "look-broken-off", WARNING, "the scheduler was told to end while a server did not answer it"
     PROJECTS_OFFLINE = "projects-offline", WARNING, "the adapter store is away; projects are as known before"
     PROJECT_SHARED = "project-shared", INFO, "a project's files were put into the adapter store, for all hosts"
     LABEL_STUDIO_AWAY = "label-studio-away", WARNING, "Label Studio does not answer; it is waited for and asked again"

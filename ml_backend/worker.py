@@ -16,6 +16,7 @@ from rq.queue import Queue
 from rq.serializers import JSONSerializer
 
 from ml_backend import queue
+from ml_backend.ending import must_end
 from ml_backend.heartbeat import Heartbeat
 from ml_backend.job_logging import JobLogging
 from ml_backend.log_events import LogEvent, tell
@@ -50,6 +51,7 @@ class ProposeWorker(JobLogging, SimpleWorker):  # type: ignore[misc]  # rq is no
 
     def handle_warm_shutdown_request(self) -> None:
         """On SIGTERM or SIGINT: a job at hand has some seconds."""
+        must_end()
         if self._over is not None and not self._over.is_set():
             signal.signal(signal.SIGUSR1, self._break_off)  # SIGALRM is that of the job's own time limit
             threading.Thread(target=_hurry, args=(self._over,), daemon=True).start()

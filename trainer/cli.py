@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
-import threading
 from pathlib import Path
 from typing import NoReturn
 
@@ -116,12 +114,9 @@ def worker(kind: str, burst: bool) -> None:
 
         run_train_worker(settings, burst=burst)
     else:
-        from trainer.scheduler import run_scheduler
+        from trainer.scheduler import run_until_told
 
-        stop = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
-        run_scheduler(settings, stop)
+        run_until_told(settings)
 
 
 cli.add_command(init)

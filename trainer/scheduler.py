@@ -8,6 +8,7 @@ reports made. Webhooks only wake it. One process at a time holds it, by a lock i
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from redis import Redis
 
 from label_configs.errors import LabelStudioError, QueueError, WinnowError
 from ml_backend import changed_projects, locks, queue
+from ml_backend.ending import must_end
 from ml_backend.labelstudio import LabelStudioClient
 from ml_backend.log_events import LogEvent, tell
 from ml_backend.registered_projects import load_project, registered
@@ -35,7 +37,38 @@ from trainer.verified import Look
 log = logging.getLogger(__name__)
 
 LOCK_SECONDS = 120.0
-WAIT_SECONDS = 5.0  # at most this long until a stop is heard
+WAIT_SECONDS = 2.0  # at most this long until a stop is heard
+GRACE_SECONDS = 5.0  # that a look at hand has to end; whoever stops the scheduler may kill it after 10
+
+
+class _BrokenOff(BaseException):
+    """The look at hand would hold up the end of the process: a server hangs."""
+
+
+def run_until_told(settings: Settings) -> None:
+    """``run_scheduler`` until SIGINT or SIGTERM. A look at hand has some seconds to end, then it is broken off.
+
+    What it has written by then is whole, as after a crash, and the next look finds the rest. For the main thread.
+    """
+    stop = threading.Event()
+
+    def end(*_: object) -> None:
+        stop.set()
+        signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
+        must_end()
+
+    def break_off(*_: object) -> None:
+        raise _BrokenOff
+
+    signal.signal(signal.SIGALRM, break_off)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    try:
+        run_scheduler(settings, stop)
+    except _BrokenOff:
+        tell(log, LogEvent.LOOK_BROKEN_OFF)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def run_scheduler(settings: Settings, stop: threading.Event) -> None:

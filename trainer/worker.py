@@ -11,6 +11,7 @@ from rq.serializers import JSONSerializer
 
 from label_configs.errors import reason
 from ml_backend import queue
+from ml_backend.ending import must_end
 from ml_backend.heartbeat import Heartbeat, WorkerKind
 from ml_backend.job_logging import JobLogging
 from ml_backend.log_events import LogEvent, tell
@@ -29,6 +30,7 @@ class RoundWorker(JobLogging, Worker):  # type: ignore[misc]  # rq is not typed 
 
     def handle_warm_shutdown_request(self) -> None:
         """On SIGTERM or SIGINT: kill the job's process, and with it the training that it supervises."""
+        must_end()
         if self.horse_pid:
             self.kill_horse()
 
