@@ -59,10 +59,14 @@ class ConnectionCalls(LabelStudioAccess):
                 for hook in self._sdk.webhooks.list(project=str(project_id))
             ]  # fmt: skip
 
-    def write_webhook_address(self, webhook_id: int, url: str) -> None:
-        """Write a webhook's address: Label Studio refuses one that it blocks only when it is written."""
-        with self._errors(f"writing the address {url} of webhook {webhook_id}"):
-            self._request("PATCH", f"api/webhooks/{webhook_id}/", {"url": url})
+    def write_again(self, hook: ConnectedWebhook) -> None:
+        """Write a webhook's address as it is: Label Studio refuses one that it blocks only when it is written.
+
+        Its events are written along, or Label Studio would take them away.
+        """
+        with self._errors(f"writing the address {hook.url} of webhook {hook.id}"):
+            body = {"url": hook.url, "actions": sorted(hook.actions)}
+            self._request("PATCH", f"api/webhooks/{hook.id}/", body)
 
     def server_time(self) -> datetime:
         """The time by Label Studio's clock, in whole seconds."""

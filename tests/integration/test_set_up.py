@@ -26,6 +26,7 @@ from ml_backend.source_config import SourceConfig, SourceKind
 from trainer.cli import main
 from trainer.demo import label_studio as servers
 from trainer.demo.label_studio import LabelStudioServer
+from trainer.doctor.label_studio import check_backend, check_webhook
 
 pytestmark = pytest.mark.label_studio
 
@@ -264,6 +265,16 @@ def test_both_guards_against_local_addresses_are_explained(
         (hook,) = sdk.webhooks.list(project="1")
         assert backend.auth_method == "BASIC_AUTH"
         assert str(hook.headers["Authorization"]).startswith("Bearer ")
+        assert "reaches" in check_backend(settings, client, 1)
+        for _ in range(2):
+            assert "is active" in check_webhook(settings, client, 1), "looking changes nothing"
+    on = {"ML_BLOCK_LOCAL_IP": "true", "SSRF_PROTECTION_ENABLED": "true"}
+    with guarded(label_studio_executable, label_studio_template, folder, monkeypatch, **on) as server:
+        settings = _at(served, server)
+        for check in (check_backend, check_webhook):
+            with pytest.raises(LabelStudioError) as told:  # what the doctor says of guards that came on since
+                check(settings, LabelStudioClient(settings), 1)
+            assert both in str(told.value)
 
 
 def _at(served: Settings, server: LabelStudioServer) -> Settings:

@@ -74,5 +74,5 @@ def check_webhook(settings: Settings, client: LabelStudioClient, project_id: int
         wrong.append(f"lacks the events {', '.join(missing)}")
     if wrong:
         raise LabelStudioError(f"Label Studio's webhook {url} {' and '.join(wrong)}; {CONNECT_AGAIN}")
-    client.write_webhook_address(hook.id, url)
+    client.write_again(hook)
     return f"{url} is active, with token and {len(WEBHOOK_ACTIONS)} events"
