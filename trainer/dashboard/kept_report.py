@@ -12,7 +12,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from ml_backend.atomic import write_atomically
 FOLDER = "judging"
 REPORT_FILE, FAULT_FILE = "dashboard.json", "dashboard-fault.json"
 MODE = 0o600  # pages name tasks and say what was found on coders
+MOST = 16  # projects whose newest report a process holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,11 @@ class KeptReport:
     kept_rates: Mapping[str, float | None] = field(default_factory=dict)
 
 
+_known: dict[
+    Path, tuple[str, KeptReport]
+] = {}  # by file, with the stamp it was read at: every look at a page asks for it
+
+
 def report_path(project_folder: Path) -> Path:
     """Where a project's report is kept."""
     return project_folder / FOLDER / REPORT_FILE
@@ -73,13 +78,17 @@ def load_report(project_folder: Path) -> KeptReport | None:
     """The report kept last, None before the first. Raises EnvironmentFault where the file is damaged."""
     path = report_path(project_folder)
     stamp = _stamp(path)
-    return _read(path, stamp) if stamp else None
+    if not stamp:
+        return None
+    known = _known.get(path)
+    if known is None or known[0] != stamp:
+        known = _known[path] = (stamp, _read(path))
+        while len(_known) > MOST:
+            _known.pop(next(iter(list(_known))), None)
+    return known[1]
 
 
-@lru_cache(maxsize=16)
-def _read(path: Path, stamp: str) -> KeptReport:
-    """Every look at a page asks for it: ``stamp`` tells when the file was replaced."""
-    del stamp
+def _read(path: Path) -> KeptReport:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         sections = tuple(KeptSection(one["key"], one["title"], one["html"]) for one in found["sections"])

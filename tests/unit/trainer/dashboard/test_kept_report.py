@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import weakref
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from label_configs.errors import EnvironmentFault
 from trainer.dashboard.kept_report import (
+    MOST,
     KeptReport,
     KeptSection,
     load_fault,
@@ -55,3 +57,23 @@ def test_a_damaged_file_is_told_in_one_line(tmp_path: Path, text: str) -> None:
     with pytest.raises(EnvironmentFault, match=r"dashboard\.json: not a report .*; delete it") as raised:
         load_report(tmp_path)
     assert "\n" not in str(raised.value)
+
+
+def test_a_process_holds_the_newest_report_of_a_project_alone(tmp_path: Path) -> None:
+    held = []
+    for number in range(3):
+        save_report(tmp_path, report(str(number)))
+        found = load_report(tmp_path)
+        assert found is load_report(tmp_path), "read once"
+        held.append(weakref.ref(found))
+        del found
+    assert [one() is not None for one in held] == [False, False, True]
+
+
+def test_a_process_holds_the_reports_of_so_many_projects(tmp_path: Path) -> None:
+    held = []
+    for number in range(MOST + 1):
+        (folder := tmp_path / str(number)).mkdir()
+        save_report(folder, report())
+        held.append(weakref.ref(load_report(folder)))
+    assert [one() is not None for one in held] == [False, *[True] * MOST]
