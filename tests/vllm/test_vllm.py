@@ -22,11 +22,12 @@ from label_configs.errors import AdapterError, ModelError
 from label_configs.records import Document, Proposal, VerifiedExample
 from ml_backend.adapter_files import Adapter
 from ml_backend.adapter_serving import load_adapter_into_server
-from ml_backend.adapters import AdapterStore, promote, roll_back, store_of
+from ml_backend.adapters import AdapterStore, store_of
 from ml_backend.answers import Floats
 from ml_backend.causal_model import CausalModel
 from ml_backend.devices import DeviceFacts
 from ml_backend.experiment import Experiment
+from ml_backend.promotions import promote, roll_back
 from ml_backend.prompts import Prompt
 from ml_backend.proposing import Plan
 from ml_backend.registered_projects import register
