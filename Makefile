@@ -15,7 +15,7 @@ LS_BIN := .venv-label-studio/bin
 PIP_INSTALL := -m pip -q -q --no-input --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
-.PHONY: help venv label-studio vllm demo-files chromium servers demo test test-vllm bench-scoring bench-curves bench-probe bench-vllm bench-import bench-reconcile bench-pull bench-judging bench-dashboard bench-count bench-webhook bench-swap soak bench-training bench-training-curves bench-learning audit audit-dependencies lint format constraints docs screenshots clean distclean
+.PHONY: help venv label-studio vllm demo-files chromium servers demo test test-vllm bench-scoring bench-curves bench-probe bench-vllm bench-import bench-reconcile bench-pull bench-judging bench-dashboard bench-count bench-webhook bench-swap bench-hosts soak bench-training bench-training-curves bench-learning audit audit-dependencies lint format constraints docs screenshots clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'

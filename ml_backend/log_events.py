@@ -40,6 +40,7 @@ class LogEvent(StrEnum):
     REQUEST_REFUSED = "request-refused", INFO, "a call was refused: `status` and `code` say why, as its answer does"
     LOGIN_REFUSED = "login-refused", WARNING, "a user name, password or token was missing or wrong"
     LOGINS_LIMITED = "logins-limited", WARNING, "an address failed to log in too often and is not heard for a while"
+    ROUND_CHANGED = "round-changed", INFO, "somebody started or stopped a round on the dashboard"
     ADAPTER_CHANGED = "adapter-changed", INFO, "somebody promoted an adapter or rolled it back on the dashboard"
     LABEL_CONFIG_EDITED = (
         "label-config-edited",

@@ -110,8 +110,8 @@ class Settings(Places):
     )
     operator_password: SecretStr | None = Field(
         default=None,
-        description="Password, or its hash, of the user `operator`, who may also promote adapters there and roll them "
-        "back; without it, that of `winnow password operator`",
+        description="Password, or its hash, of the user `operator`, who may also start and stop rounds there, promote "
+        "adapters and roll them back; without it, that of `winnow password operator`",
     )
     webhook_token: SecretStr | None = Field(
         default=None, description="Bearer token of the webhook; without it, generated like the password"

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from ml_backend import promotions
-from ml_backend.round_queue import enqueue_round, put_round_progress
+from ml_backend.round_queue import enqueue_round, put_round_progress, round_queued
 from tests.browser.dashboard import FAINT, FAULTS, Served, logged_in, served
 from tests.made_project import MadeProject, working
 from trainer.dashboard.disagreements import disagreement_section
@@ -28,7 +28,10 @@ from trainer.rounds import RoundRecord, RoundState, rounds_folder, save_round
 pytestmark = [pytest.mark.browser, pytest.mark.label_studio]
 
 OPTIONS = ReportOptions(samples=20)
-PAGES = ("", "/projects/{id}", "/projects/{id}/rounds/{round}", "/projects/{id}/adapters/base/rollback")
+PAGES = (
+    "", "/projects/{id}", "/projects/{id}/rounds/{round}", "/projects/{id}/adapters/base/rollback",
+    "/projects/{id}/round/start",
+)  # fmt: skip
 ROUND = "00000000000000a0"
 SOON = 12_000  # milliseconds; a part is looked at every five seconds
 
@@ -148,6 +151,24 @@ def test_an_operator_promotes_and_rolls_back_by_keyboard(site: Served, browser: 
         assert promotions.history(site.project.folder) == [first, second]
         page.goto(f"{site.page}?done={third}")
         assert done.count() == 0, "an address alone claims nothing"
+
+
+def test_an_operator_starts_and_stops_a_round_by_keyboard(site: Served, browser: Browser) -> None:
+    with logged_in(browser, "operator") as page:
+        page.goto(site.page)
+        press_on(page, "#round-start")
+        expect(page.locator("main")).to_contain_text("documents are verified")
+        press_on(page, "#confirm")
+        expect(page.locator("#rounds")).to_contain_text("A round waits for a train worker")
+        assert round_queued(site.redis, site.project.id)
+        press_on(page, "#round-stop")
+        expect(page.locator("main")).to_contain_text("has not begun")
+        press_on(page, "#cancel")
+        assert round_queued(site.redis, site.project.id)
+        press_on(page, "#round-stop")
+        press_on(page, "#confirm")
+        expect(page.locator("#round-start")).to_be_visible()
+        assert not round_queued(site.redis, site.project.id)
 
 
 def look(page: Page) -> None:

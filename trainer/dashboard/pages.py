@@ -7,6 +7,7 @@
 | /projects/<id>/live, /report; /list | parts of these pages, for their script to look again |
 | /projects/<id>/rounds/<round> | a round and the end of its log |
 | /projects/<id>/adapters/<adapter or base>/<promote or rollback> | asks an operator to confirm; POST does it |
+| /projects/<id>/round/<start or stop> | asks an operator to confirm; POST does it |
 | /api/projects, /api/projects/<id> | the same as data |
 
 Addresses that are looked at again and again answer 304 where nothing is another.
@@ -67,7 +68,7 @@ def project_of(project_id: int) -> Project:
 
 
 def operates() -> bool:
-    """Whether who asks may change which adapter proposes."""
+    """Whether who asks may start and stop rounds and change which adapter proposes."""
     return bool(g.role.operates)
 
 
