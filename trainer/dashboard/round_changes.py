@@ -26,7 +26,9 @@ def confirm_round(project_id: int, change: str) -> Response:
     project = _permitted(project_id, change)
     token, session = csrf.token_for(settings, request, g.role.value)
     live = Live.of(redis, project)
-    page = make_response(render_template("dashboard/confirm_round.html", live=live, change=change, token=token))
+    page = make_response(
+        render_template("dashboard/confirm_round.html", project=project, live=live, change=change, token=token)
+    )
     csrf.keep(page, request, session)
     return page
 
