@@ -7,8 +7,9 @@ tiny Llama beside a source of kind fake. All the while `/webhook` gets 50 events
 create, change and delete annotations through Label Studio, which sends its own events; `/predict` is asked one to two
 times a second; ten times another adapter takes over, spread over the time. Told at the end: that the mirror, the count
 of the scheduler and the script's own ledger agree with an export of Label Studio; answers that were refused or of a
-wrong version; for each process how its memory grew after the first tenth of the time, in MB an hour. Prints what is
-seen each minute to standard error and one JSON object last to standard output. Ctrl-C ends it early, and it is told.
+wrong version; for each process how its memory grew in the second half of the time, in MB an hour: caches fill in the
+first. Prints what is seen each minute to standard error and one JSON object last to standard output. Ctrl-C ends it
+early, and it is told.
 """
 
 from __future__ import annotations
@@ -151,11 +152,11 @@ class Memory:
         return found
 
     def growth(self) -> dict[str, dict[str, float]]:
-        """By process its memory at the start, at the end and at most, and how it grew after the first tenth."""
+        """By process its memory at the start, at the end and at most, and how it grew in the second half."""
         told = {}
         for name in self.rows[0] if self.rows else ():
             pairs = [(hour, row[name]) for hour, row in zip(self.hours, self.rows, strict=True) if name in row]
-            warm = [pair for pair in pairs if pair[0] > self.hours[-1] / 10]
+            warm = [pair for pair in pairs if pair[0] > self.hours[-1] / 2]
             slope = float(np.polyfit(*zip(*warm, strict=True), 1)[0]) if len(warm) > 2 else 0.0
             values = [value for _, value in pairs]
             told[name] = {"first": values[0], "last": values[-1], "most": max(values), "mb_per_hour": slope}
