@@ -30,11 +30,11 @@ transformers_logging.disable_progress_bar()
 transformers_logging.disable_default_handler()  # its lines go where all others do
 transformers_logging.enable_propagation()
 
-# What transformers, safetensors and torch raise for files that are missing, damaged or of another shape.
 # Of ``sharing_error``, by rounding; kernels for quantised weights round by the batch's shape.
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.2}
 QUANTISED_TOLERANCE = 0.2
 HAVE_FILES = "give a folder with config, tokenizer and safetensors files, or a hub name this machine can reach"
+# What transformers, safetensors and torch raise for files that are missing, damaged or of another shape.
 LOADING_ERRORS = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)
 
 
