@@ -20,7 +20,7 @@ from label_configs.wire import JsonObject
 from ml_backend.log_events import LogEvent, tell
 from ml_backend.task_reader import ProjectReader, TaskReader
 from trainer.mirror_file import MirrorFile, is_damage, remove_mirror
-from trainer.mirror_refresh import Refresh, Told
+from trainer.mirror_refresh import Clock, Refresh, Told
 
 log = logging.getLogger(__name__)
 
@@ -138,9 +138,10 @@ class Mirror:
         wait. What was read before a failure stays, and is not read again. ``told`` hears how far the reading is. Raises
         LabelStudioError, WireError or EnvironmentFault.
         """
+        clock: Clock = (lambda: now) if now else lambda: datetime.now(UTC)
         with self._alone():
             try:
-                self._refresh(reader, project_id, whole, now or datetime.now(UTC), told)
+                self._refresh(reader, project_id, whole, clock, told)
             except EnvironmentFault as error:
                 if not is_damage(error.__cause__):
                     raise
@@ -148,10 +149,10 @@ class Mirror:
                 self._file.close()
                 remove_mirror(self._folder)
                 self._file = MirrorFile(self._folder)
-                self._refresh(reader, project_id, whole, now or datetime.now(UTC), told)
+                self._refresh(reader, project_id, whole, clock, told)
 
-    def _refresh(self, reader: TaskReader, project_id: int, whole: bool, now: datetime, told: Told | None) -> None:
-        look = Refresh(self._file, reader, project_id, now, told)
+    def _refresh(self, reader: TaskReader, project_id: int, whole: bool, clock: Clock, told: Told | None) -> None:
+        look = Refresh(self._file, reader, project_id, clock, told)
         look.annotations()
         if whole:
             look.predictions()

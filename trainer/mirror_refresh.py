@@ -27,17 +27,19 @@ TRIES = 3  # readings while coders go on, before counts that differ are looked i
 _MOMENT = "%Y-%m-%dT%H:%M:%S.%fZ"  # as Label Studio's filters want it
 _LONG_AGO = "1970-01-01T00:00:00.000000Z"
 
+Clock = Callable[[], datetime]
 Told = Callable[[int, int], None]
 """Hears, after every part, how many tasks of how many were read. The mirror's file is in one state then."""
 
 
 class Refresh:
-    """One refresh of a mirror's file; ``now`` is this machine's time."""
+    """One refresh of a mirror's file; ``clock`` gives this machine's time."""
 
     def __init__(
-        self, file: MirrorFile, reader: TaskReader, project_id: int, now: datetime, told: Told | None = None
+        self, file: MirrorFile, reader: TaskReader, project_id: int, clock: Clock, told: Told | None = None
     ) -> None:
-        self._file, self._reader, self._project, self._now = file, reader, project_id, now
+        self._file, self._reader, self._project, self._clock = file, reader, project_id, clock
+        self._now = clock()
         self._told = told
         self._facts = file.facts()
 
@@ -47,22 +49,22 @@ class Refresh:
         What is read again begins a margin before the newest task of the last time. The number of tasks, and that of
         annotations, tell whether some are gone, or were hidden till now; so does a newest task older than before.
         """
-        pulse = self._reader.pulse(self._project)
-        if self._facts.get("url") != self._reader.url and self._read_all(pulse):
+        pulse, seen = self._pulse()
+        if self._facts.get("url") != self._reader.url and self._read_all(pulse, seen):
             return None
         known = self._facts["pulse"] == _text(pulse)
         if known and self._settled():
             if self._now - _moment(self._facts["compared_at"]) > COMPARE_EVERY:
                 self._compare(pulse)
             return None
-        first_seen = _moment(self._facts["pulse_seen"]) if known else self._now
+        first_seen = _moment(self._facts["pulse_seen"]) if known else seen
         newest = self._facts["newest"]
         for _ in range(TRIES):
             self._read_changed(newest)
-            again = None if self._complete(pulse, newest) else self._reader.pulse(self._project)
-            if again is None or again == pulse:
+            again, seen = (pulse, seen) if self._complete(pulse, newest) else self._pulse()
+            if again == pulse:
                 break
-            pulse, first_seen = again, self._now
+            pulse, first_seen = again, seen
         if not self._complete(pulse, newest):
             self._compare(pulse)
         return self._end(pulse, first_seen)
@@ -84,6 +86,10 @@ class Refresh:
         with self._file.writing():
             self._file.set_drafts(drafts)
 
+    def _pulse(self) -> tuple[Pulse, datetime]:
+        """And when it had come: the answer to a slow request is not as old as the request."""
+        return self._reader.pulse(self._project), self._clock()
+
     def _settled(self) -> bool:
         """Whether the tasks were read when nothing had happened for the margin: what was half written then is whole."""
         return _moment(self._facts["read_at"]) - _moment(self._facts["pulse_seen"]) > MARGIN
@@ -92,13 +98,13 @@ class Refresh:
         counts = (pulse.tasks, pulse.annotations + int(self._facts["drift"]))
         return self._file.counts() == counts and _moment(pulse.newest) >= _moment(newest)
 
-    def _read_all(self, pulse: Pulse) -> bool:
+    def _read_all(self, pulse: Pulse, seen: datetime) -> bool:
         """Read every task by id, part by part; whether the mirror is up to date by that.
 
         What an earlier attempt has read is not read again: it was up to date when that began, so what changed since has
         to be read after this, and what may have been half written then.
         """
-        first = self._begun(pulse)
+        first = self._begun(pulse, seen)
         before, upto = self._file.counts()[0], int(self._facts["upto"])
         self._put_all(self._reader.export_after(self._project, upto), max(0, pulse.tasks - before), before, note=True)
         if "born" not in self._facts:
@@ -111,11 +117,11 @@ class Refresh:
         self._end(Pulse(first["newest"], first["tasks"], first["annotations"]), began, began)
         return upto == 0
 
-    def _begun(self, pulse: Pulse) -> JsonObject:
+    def _begun(self, pulse: Pulse, seen: datetime) -> JsonObject:
         """When the first reading of this Label Studio began, and its pulse then; what another held is forgotten."""
         first: JsonObject = json.loads(self._facts.get("first", "{}"))
         if first.get("url") != self._reader.url:
-            first = {"url": self._reader.url, "at": self._now.isoformat(), "newest": pulse.newest,
+            first = {"url": self._reader.url, "at": seen.isoformat(), "newest": pulse.newest,
                      "tasks": pulse.tasks, "annotations": pulse.annotations}  # fmt: skip
             with self._file.writing():
                 self._note(self._file.remove(self._file.stamps()))

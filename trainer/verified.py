@@ -30,13 +30,15 @@ class Reading:
     examples: Sequence[VerifiedExample]
 
 
-def read_project(reader: TaskReader, project: Project, *, annotated_only: bool = False) -> Reading:
+def read_project(
+    reader: TaskReader, project: Project, *, annotated_only: bool = False, now: datetime | None = None
+) -> Reading:
     """Bring the project's mirror up to date, and read it: in full, or the annotated documents and what is said of them.
 
-    Raises LabelStudioError, WireError or EnvironmentFault.
+    ``now`` is this machine's time. Raises LabelStudioError, WireError or EnvironmentFault.
     """
     with Mirror(project.folder) as mirror:
-        mirror.refresh(reader, project.id, whole=True)
+        mirror.refresh(reader, project.id, whole=True, now=now)
         with mirror.tasks(annotated_only=annotated_only) as tasks:
             return reading_of(tasks, project)
 

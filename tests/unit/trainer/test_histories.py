@@ -126,7 +126,7 @@ class Story:
     def work(self) -> None:
         """What a train worker does with a round at its beginning; the end is another test's."""
         assert take_back(self.redis, PROJECT)
-        examples = read_project(self.fake, self.project).examples
+        examples = read_project(self.fake, self.project, now=self.time + SKEW).examples
         assert coded(examples) == self.truth.verified(), "a round is made of what is verified when it starts"
         documents = [example.document_id for example in examples]
         identifier = hashlib.sha256(repr(sorted(documents)).encode()).hexdigest()[:16]

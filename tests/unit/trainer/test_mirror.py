@@ -15,6 +15,7 @@ from label_configs import wire
 from label_configs.errors import EnvironmentFault, LabelStudioError
 from label_configs.wire import JsonObject
 from ml_backend.labelstudio_fake import FakeLabelStudio
+from ml_backend.task_reader import Pulse
 from trainer import mirror_refresh
 from trainer.mirror import Mirror
 from trainer.mirror_file import MIRROR_FILE, MirrorFile
@@ -103,6 +104,39 @@ def test_snapshots_are_read_for_annotations_without_a_record_once(
     times.pass_by(60)
     refresh(tmp_path, fake, times)
     assert fake.exported == 0, "the first annotation's is known"
+
+
+class SlowToTell(FakeLabelStudio):
+    """Takes 15 s to say its pulse, and just before it does a task is annotated."""
+
+    slow = False
+
+    def tell_slowly(self, times: Times) -> None:
+        self.times, self.slow = times, True
+
+    def pulse(self, project_id: int) -> Pulse:
+        if self.slow:
+            self.slow = False
+            self.times.pass_by(15)
+            self.annotate(3, RESULT + RECORD)
+        return super().pulse(project_id)
+
+
+def test_what_a_slow_answer_tells_is_as_new_as_the_answer(tmp_path: Path, times: Times) -> None:
+    slow = SlowToTell(PROJECT, times.of_label_studio)
+    slow.import_tasks({"text": f"text {n}", "document_id": f"d{n}"} for n in range(5))
+    refresh(tmp_path, slow, times)
+    times.pass_by(60)
+    refresh(tmp_path, slow, times)
+    slow.tell_slowly(times)
+    with MirrorFile(tmp_path) as file:
+        mirror_refresh.Refresh(file, slow, PROJECT, lambda: times.now).annotations()
+    times.pass_by(1)
+    refresh(tmp_path, slow, times)
+    times.pass_by(-1)  # a server of Label Studio's whose clock is behind: the same moment again
+    slow.set_annotation(1, [{**RESULT[0], "value": {"choices": ["b"]}}, *RECORD])
+    times.pass_by(61)
+    refresh(tmp_path, slow, times)
 
 
 def test_tasks_that_show_late_and_those_that_are_gone_are_noticed(
