@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,6 @@ from pathlib import Path
 from label_configs.errors import AdapterError
 from ml_backend import shared_projects
 from ml_backend.adapter_files import Adapter
-from ml_backend.atomic import sync
 
 BASE = "base"  # what stands for no adapter, where one is named
 
@@ -81,9 +79,4 @@ def _alone(project_folder: Path) -> Iterator[None]:
 
 
 def _write_history(project_folder: Path, ids: list[str]) -> None:
-    temporary, text = project_folder / ".current.json", json.dumps({"adapters": ids})
-    shared_projects.put(project_folder / "current.json", text)
-    temporary.write_text(text, encoding="utf-8")
-    sync(temporary)
-    os.replace(temporary, project_folder / "current.json")
-    sync(project_folder)
+    shared_projects.write(project_folder / "current.json", json.dumps({"adapters": ids}))

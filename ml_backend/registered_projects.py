@@ -7,7 +7,6 @@ no other file. Where the adapter store is a URL, that copy lies there too, for o
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from enum import StrEnum
@@ -18,7 +17,7 @@ from typing import Any
 import yaml
 
 from label_configs.codebook import Codebook, dump_codebook, load_codebook
-from label_configs.errors import AdapterError, ConfigError, EnvironmentFault
+from label_configs.errors import AdapterError, ConfigError
 from label_configs.team_form import TeamForm, dump_team_form, load_team_form
 from ml_backend import shared_projects
 from ml_backend.experiment import Experiment, Project, load_experiment
@@ -38,21 +37,13 @@ def register(
     folder = home / "projects" / str(project_id)
     kept = replace(experiment, codebook=str(folder / "codebook.yaml"))
     mark_home(home)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        kept_yaml = yaml.safe_dump(_plain(asdict(kept)), sort_keys=False, allow_unicode=True)
-        files = {"codebook.yaml": dump_codebook(codebook), "winnow.yaml": kept_yaml}
-        if team is None:
-            shared_projects.forget(folder / TEAM_FORM)
-        else:
-            files[TEAM_FORM] = dump_team_form(team)
-        for name, text in files.items():
-            shared_projects.put(folder / name, text)
-            temporary = folder / f".{name}.{os.getpid()}"
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, folder / name)
-    except OSError as error:
-        raise EnvironmentFault(f"{folder}: cannot be written ({error.strerror}); set WINNOW_HOME elsewhere") from None
+    kept_yaml = yaml.safe_dump(_plain(asdict(kept)), sort_keys=False, allow_unicode=True)
+    if team is None:
+        shared_projects.forget(folder / TEAM_FORM)
+    shared_projects.write(folder / "codebook.yaml", dump_codebook(codebook))
+    shared_projects.write(folder / "winnow.yaml", kept_yaml)
+    if team is not None:
+        shared_projects.write(folder / TEAM_FORM, dump_team_form(team))
     return Project(project_id, kept, codebook, folder, team)
 
 

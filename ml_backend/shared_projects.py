@@ -7,7 +7,8 @@ URL the store is the record and a host's folder its copy: whoever changes a file
 loads the project brings the copy up to date, by one listing where nothing changed. Redis takes no part, so it outlives
 a wiped Redis. Of two hosts that change one file at the same moment the later stands, as with two people at one screen.
 
-Every function raises AdapterError, of one line, where the store cannot be used.
+Every function raises AdapterError, of one line, where the store cannot be used, and EnvironmentFault where the host's
+own folder cannot.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from label_configs.errors import AdapterError
+from label_configs.errors import AdapterError, EnvironmentFault
 from ml_backend.adapter_remote import faults, is_remote, open_store, without_secrets, written
 from ml_backend.atomic import replacing, write_atomically
 from ml_backend.log_events import LogEvent, tell
@@ -92,7 +93,7 @@ def put(path: Path, content: str | None = None) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file of a project's folder: for all hosts first, then here. Raises EnvironmentFault too."""
+    """Write a file of a project's folder: for all hosts first, then here."""
     put(path, text)
     write_atomically(path, text)
 
@@ -107,7 +108,10 @@ def remove(path: Path) -> None:
 def forget(path: Path) -> None:
     """Remove a file of a project's folder: for all hosts first, then here. One that is gone is no fault."""
     remove(path)
-    path.unlink(missing_ok=True)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise EnvironmentFault(f"{path}: cannot be removed ({error.strerror}); check the folder's rights") from None
 
 
 def refresh(folder: Path) -> None:

@@ -6,15 +6,15 @@ import logging
 import re
 from http import HTTPStatus
 
-from flask import Response, g, make_response, redirect, render_template, request, url_for
-from werkzeug.exceptions import Conflict, Forbidden, NotFound
+from flask import Response, g, make_response, redirect, request, url_for
+from werkzeug.exceptions import Conflict, NotFound
 
 from ml_backend import adapters, promotions
 from ml_backend.experiment import Project
 from ml_backend.log_events import LogEvent, tell
 from trainer.adapter_list import adapter_row
-from trainer.dashboard import csrf
-from trainer.dashboard.pages import operates, parts, project_of
+from trainer.dashboard.confirming import check_form, form_page, operated_project
+from trainer.dashboard.pages import parts
 
 log = logging.getLogger(__name__)
 
@@ -24,32 +24,23 @@ RULE = "/projects/<int:project_id>/adapters/<adapter_id>/<any(promote, rollback)
 
 def confirm(project_id: int, adapter_id: str, change: str) -> Response:
     """What would change, and a form to do it."""
-    settings, _ = parts()
     project = _permitted(project_id, adapter_id, change)
     store, now = adapters.store_of(project.home), promotions.current(project.folder)
     row = None if adapter_id == promotions.BASE else adapter_row(store, adapter_id, {})
-    token, session = csrf.token_for(settings, request, g.role.value)
-    page = make_response(
-        render_template(
-            "dashboard/confirm.html", project=project, adapter_id=adapter_id, change=change, row=row, now=now,
-            token=token,
-        )
-    )  # fmt: skip
-    csrf.keep(page, request, session)
-    return page
+    return form_page("dashboard/confirm.html", project=project, adapter_id=adapter_id, change=change, row=row, now=now)
 
 
 def carry_out(project_id: int, adapter_id: str, change: str) -> Response:
     """Promote or roll back, and go back to the project's page; the scheduler asks for new proposals."""
-    settings, _ = parts()
     project = _permitted(project_id, adapter_id, change)
-    csrf.check(settings, request, g.role.value)
+    check_form()
     now = promotions.current(project.folder) or promotions.BASE
     if request.form.get("current") != now:
         raise Conflict(f"project {project_id}: {now} proposes by now, not what the page said; look again and decide")
     # With it come the analyses of the command line, which no other request needs.
     from trainer.work import Work
 
+    settings, _ = parts()
     work = Work.open(settings, project_id)
     if change == "promote":
         work.promote(adapter_id, later=True)
@@ -62,9 +53,7 @@ def carry_out(project_id: int, adapter_id: str, change: str) -> Response:
 
 def _permitted(project_id: int, adapter_id: str, change: str) -> Project:
     """The project, where this may be asked of it."""
-    if not operates():
-        raise Forbidden("user viewer may read the dashboard; log in as operator to change which adapter proposes")
-    project = project_of(project_id)
+    project = operated_project(project_id, "change which adapter proposes")
     if not (_ID.fullmatch(adapter_id) or (adapter_id == promotions.BASE and change == "rollback")):
         raise NotFound(f"adapter {adapter_id}: no such id; see the project's list of adapters")
     return project
