@@ -7,9 +7,9 @@ documents (``training.silver``). Beside it, on the very same documents:
 - ``minilm``: MiniLM's vectors and logistic regression; ``probe``: the same as a source has it.
 
 A cell is one adapter. Each is written to DEMO/learning/cells.jsonl once it is done, and a run goes on where the last
-one stopped. Training and judging are the product's own code. Prints a table to standard error and one JSON object last
-to standard output: accuracy and macro-F1 (over the codes of the test documents), mean and standard deviation over the
-draws. Draws learning.png.
+one stopped, within a training too. Training and judging are the product's own code. Prints a table to standard error
+and one JSON object last to standard output: accuracy and macro-F1 (over the codes of the test documents), mean and
+standard deviation over the draws. Draws learning.png.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import json
 import logging
 import multiprocessing
 import os
+import shutil
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -111,20 +111,25 @@ class Bench:
         verified = self.corpus.drawn(cell.size, cell.seed)
         if cell.row in SOURCES:
             return self._judged(SOURCES[cell.row](self.corpus, self.codebook, verified, self.corpus.test))
-        name, _, with_silver = cell.row.partition("+")
+        variant, _, with_silver = cell.row.partition("+")
         added = silver(self.corpus, self.codebook, verified, self.silver) if with_silver else []
-        recipe = replace(self.variants[name], seed=cell.seed)
+        recipe = replace(self.variants[variant], seed=cell.seed)
         told: dict[str, Any] = {"recipe": recipe.digest, "device": self.facts.name}
+        name = f"{cell.row}-{cell.size}-{recipe.digest}"
         if with_silver:
             true = {e.document_id: e.labels for e in self.corpus.training}
             right = sum(e.labels == true[e.document_id] for e in added)
             told |= {"silver": len(added), "silver_right": right, "silver_settings": asdict(self.silver)}
-        return self._judged(*self._adapter(recipe, [*verified, *added])) | told
+            name += "-" + "-".join(map(str, asdict(self.silver).values()))
+        return self._judged(*self._adapter(name, recipe, [*verified, *added])) | told
 
     def _adapter(
-        self, recipe: LoraRecipe, examples: Sequence[VerifiedExample]
-    ) -> tuple[Sequence[Sequence[float]], float]:
-        """Probabilities of an adapter trained on ``examples``, and the training's seconds."""
+        self, name: str, recipe: LoraRecipe, examples: Sequence[VerifiedExample]
+    ) -> tuple[Sequence[Sequence[float]], float | None]:
+        """Probabilities of an adapter trained on ``examples``, and the training's seconds: None where it was taken up.
+
+        Its checkpoints lie in a folder ``name`` until the cell is done.
+        """
         import torch
 
         from ml_backend.prompts import Prompt
@@ -139,15 +144,20 @@ class Bench:
 
         def emit(progress: Mapping[str, Any]) -> None:
             if "note" in progress:
-                sys.stderr.write(f"{progress['note']}\n")
+                sys.stderr.write(f"{name}: {progress['note']}\n")
+            elif "step" in progress and progress["step"] % max(1, progress["steps"] // 10) == 0:
+                left = progress["seconds_left"] / 60
+                sys.stderr.write(f"{name}: step {progress['step']} of {progress['steps']}, {left:.0f} min left\n")
 
-        started = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            train(model, prompt, examples, recipe, Path(folder), emit)
-        seconds = time.perf_counter() - started
+        folder = self.file.parent / name
+        fresh, started = not folder.exists(), time.perf_counter()
+        train(model, prompt, examples, recipe, folder, emit)
+        seconds = time.perf_counter() - started if fresh else None
         model.eval()
         scorer = CausalScorer(model.get_base_model(), prompt, token_budget=self.facts.token_budget)
-        return [s.probabilities.tolist() for s in scorer.score([e.text for e in self.corpus.test])], seconds
+        rows = [s.probabilities.tolist() for s in scorer.score([e.text for e in self.corpus.test])]
+        shutil.rmtree(folder)
+        return rows, seconds
 
     def _judged(self, rows: Sequence[Sequence[float]], training_seconds: float | None = None) -> dict[str, Any]:
         """Accuracy, macro-F1, F1 of each code, and what was chosen, as one digit for each test document."""
