@@ -13,6 +13,7 @@
     │   └── SourceError         ... a source as a whole: its server is away or refuses, its budget is spent
     ├── AdapterError            an adapter is missing, damaged, or does not fit base or codebook
     ├── TrainingError           a fine-tuning round cannot start or cannot end
+    │   └── NoRoundError        ... none is there to be stopped
     └── EnvironmentFault        a port in use, a missing program, a Python too old
 
 Errors of other libraries are wrapped where they enter. The command line prints the message and exits with 2.
@@ -91,6 +92,10 @@ class TrainingError(WinnowError):
     """A fine-tuning round cannot start or cannot end."""
 
     code = "training"
+
+
+class NoRoundError(TrainingError):
+    """A round is to be stopped, and none is queued or running."""
 
 
 class EnvironmentFault(WinnowError):

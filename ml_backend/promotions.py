@@ -65,8 +65,8 @@ def roll_back(project_folder: Path, to: str | None = None) -> str | None:
 
 @contextmanager
 def _alone(project_folder: Path) -> Iterator[None]:
-    """One reader-then-writer of the history at a time, over the processes of this host; AdapterError where it cannot be
-    written."""
+    """One reader-then-writer of the history at a time, over the processes of this host; AdapterError where its lock
+    cannot be written."""
     try:
         with (project_folder / ".current.lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)

@@ -40,10 +40,10 @@ def register(
     kept_yaml = yaml.safe_dump(_plain(asdict(kept)), sort_keys=False, allow_unicode=True)
     if team is None:
         shared_projects.forget(folder / TEAM_FORM)
-    shared_projects.write(folder / "codebook.yaml", dump_codebook(codebook))
-    shared_projects.write(folder / "winnow.yaml", kept_yaml)
-    if team is not None:
+    else:
         shared_projects.write(folder / TEAM_FORM, dump_team_form(team))
+    shared_projects.write(folder / "codebook.yaml", dump_codebook(codebook))
+    shared_projects.write(folder / "winnow.yaml", kept_yaml)  # last: it says that the project is whole
     return Project(project_id, kept, codebook, folder, team)
 
 

@@ -61,7 +61,9 @@ class Refresh:
         newest = self._facts["newest"]
         for _ in range(TRIES):
             self._read_changed(newest)
-            again, seen = (pulse, seen) if self._complete(pulse, newest) else self._pulse()
+            if self._complete(pulse, newest):
+                break
+            again, seen = self._pulse()
             if again == pulse:
                 break
             pulse, first_seen = again, seen

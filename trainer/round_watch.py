@@ -10,7 +10,7 @@ from redis import Redis
 from rich.console import Console
 from tenacity import Retrying, retry_if_result, wait_fixed
 
-from label_configs.errors import TrainingError
+from label_configs.errors import NoRoundError, TrainingError
 from ml_backend.experiment import Project
 from ml_backend.heartbeat import WorkerKind, live_workers
 from ml_backend.round_queue import (
@@ -61,7 +61,7 @@ class RoundWatch:
             console.print(f"It waits: {NO_TRAINER}.", soft_wrap=True)
 
     def stop(self, console: Console, *, wait: bool) -> None:
-        """Have the round end at its next step, or not begin. Raises TrainingError where there is none."""
+        """Have the round end at its next step, or not begin. Raises NoRoundError where there is none."""
         taken = take_back(self.redis, self.project.id)
         if taken or not round_at_hand(self.redis, self.project.id):
             self._stop_waiting(console, taken)
@@ -78,7 +78,7 @@ class RoundWatch:
             reason = f"stopped on request, while it waited; {command} goes on with it"
             self._save(replace(last, state=RoundState.STOPPED, reason=reason, ended_at=datetime.now(UTC)))
         elif not taken:
-            raise TrainingError(f"project {self.project.id}: no round is queued or running; {command} starts one")
+            raise NoRoundError(f"project {self.project.id}: no round is queued or running; {command} starts one")
         console.print(f"The round that waited is stopped; {command} starts it again.", soft_wrap=True)
 
     def until_ended(self, console: Console, on_look: Callable[[], None] | None = None) -> RoundRecord:

@@ -9,7 +9,7 @@ from flask import Response, g, make_response, redirect, url_for
 from rich.console import Console
 from werkzeug.exceptions import Conflict
 
-from label_configs.errors import TrainingError
+from label_configs.errors import NoRoundError
 from ml_backend.experiment import Project
 from ml_backend.log_events import LogEvent, tell
 from trainer.dashboard.confirming import check_form, form_page, operated_project
@@ -42,8 +42,8 @@ def carry_out_round(project_id: int, change: str) -> Response:
             watch.start(Console(quiet=True))
         else:
             watch.stop(Console(quiet=True), wait=False)
-    except TrainingError as error:
-        raise Conflict(str(error)) from None
+    except NoRoundError:
+        raise Conflict(f"project {project_id}: no round is queued or running by now; look again") from None
     tell(log, LogEvent.ROUND_CHANGED, project=project_id, change=change, by=g.role.value)
     back = url_for("dashboard.project_page", project_id=project_id, _anchor="rounds")
     return make_response(redirect(back, HTTPStatus.SEE_OTHER))

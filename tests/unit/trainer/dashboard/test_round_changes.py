@@ -75,7 +75,7 @@ def test_what_is_not_there_cannot_be_stopped(client: FlaskClient, project: Proje
     ended(project)
     answer = confirmed(client, STOP)
     assert answer.status_code == 409
-    assert "no round is queued or running;" in answer.get_json()["error"]["message"]
+    assert "no round is queued or running by now" in answer.get_json()["error"]["message"]
 
 
 @pytest.mark.parametrize("path", [START, STOP])
